@@ -1,0 +1,1 @@
+"""CompAD-JAX: compressed in-context reinforcement learning."""

@@ -1,0 +1,63 @@
+"""Sources x tasks x seeds -> a store of learning histories."""
+
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compad_jax.config import Config
+from compad_jax.data.store import read_store, store_directory, store_settings, write_store
+from compad_jax.envs import make_env
+from compad_jax.sources import make_source
+from compad_jax.types import History
+
+_STEPS_A_CALL = 4_000_000  # Environment steps of one jitted call: bounds its memory.
+
+
+def load_histories(config: Config) -> History:
+    """Reads the histories of every task, collecting them first if there is no store.
+
+    Args:
+        config: `env`, `source` and `data.dir`.
+
+    Returns:
+        NumPy arrays [G, R, T].
+
+    Raises:
+        ConfigError: the store is damaged or was made with other settings.
+    """
+    directory, settings = store_directory(config), store_settings(config)
+    if not os.path.exists(directory):
+        start = time.monotonic()
+        history = collect(config)
+        write_store(directory, history, settings)
+        steps = history.transition.action.size
+        seconds = time.monotonic() - start
+        print(f"collected {steps:,} steps of {config.source.name} in {seconds:.1f} s: {directory}")
+    return read_store(directory, settings)
+
+
+def collect(config: Config) -> History:
+    """Lets the source learn every task.
+
+    Histories of held-out tasks are collected too, as the reference curve of evaluations;
+    the tasks are split only when a dataset is made of them.
+
+    Args:
+        config: `env` and `source`.
+
+    Returns:
+        NumPy arrays [G, R, T]; log-probabilities in float16.
+    """
+    env = make_env(config.env)
+    learn = jax.jit(jax.vmap(make_source(config.source, env)))
+    keys = jax.random.split(jax.random.key(config.source.seed), len(env.tasks))
+    num_calls = -(-len(keys) * config.source.num_streams * config.source.num_steps // _STEPS_A_CALL)
+    parts = []
+    for tasks in np.array_split(np.arange(len(keys)), min(num_calls, len(keys))):
+        history = learn(keys[tasks], env.tasks[tasks])
+        compact = history._replace(log_probs=history.log_probs.astype(jnp.float16))
+        parts.append(jax.device_get(compact))
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)

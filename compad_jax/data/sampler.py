@@ -1,0 +1,132 @@
+"""Cuts windows of histories into segments, on the device, inside the jitted step."""
+
+import math
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compad_jax.config import Config
+from compad_jax.losses import loss_floor
+from compad_jax.types import History, Segments, Tokens, Transition
+
+
+class Dataset(NamedTuple):
+    """Histories on the device; a row is one history of one task."""
+
+    transition: Transition  # [rows, T]
+    floor: jax.Array  # float [rows, T], lowest expected loss of each action, in nats.
+    task: jax.Array  # int [rows], index of the task.
+
+
+def make_dataset(history: History, tasks: np.ndarray, smoothing: float) -> Dataset:
+    """Puts the histories of some tasks on the device.
+
+    Args:
+        history: [G, R, T].
+        tasks: int [.], which of the G tasks; no other reaches the device.
+        smoothing: of the labels, for the floor.
+
+    Returns:
+        The histories of those tasks, a row each.
+    """
+    rows = jax.tree.map(lambda x: jnp.asarray(_merge(x[tasks])), history)
+    num_streams = history.transition.action.shape[1]
+    task = jnp.repeat(jnp.asarray(tasks), num_streams)
+    return Dataset(rows.transition, jax.jit(loss_floor)(rows.log_probs, smoothing), task)
+
+
+def _merge(x: np.ndarray) -> np.ndarray:
+    """[tasks, R, ...] -> [tasks * R, ...]."""
+    return x.reshape(-1, *x.shape[2:])
+
+
+class SegmentPlan(NamedTuple):
+    """Bounds on the lengths of a window's segments; all static."""
+
+    min_lengths: tuple[int, ...]  # S
+    max_lengths: tuple[int, ...]  # S
+    whole_history: bool
+
+
+def plan_segments(config: Config) -> SegmentPlan:
+    """Lays out a window.
+
+    A window has `max_compression_depth` segments to compress and a last one that stays
+    uncompressed, so that every sample trains every depth once. AD has nothing to
+    compress: its segments are windows of their own. With `whole_history` there are as many
+    segments as a history can need; those past its end are empty.
+    """
+    data = config.data
+    compress = (data.min_compress_length, data.max_compress_length)
+    last = (data.min_uncompressed_length, data.max_uncompressed_length)
+    if not config.model.n_latent:
+        compress = last
+    if data.whole_history:
+        bounds = [compress] * math.ceil(config.source.num_steps / compress[0])
+    else:
+        depth = data.max_compression_depth if config.model.n_latent else 0
+        bounds = [compress] * depth + [last]
+    lows, highs = zip(*bounds, strict=True)
+    return SegmentPlan(lows, highs, data.whole_history)
+
+
+def sample_segments(
+    key: jax.Array, dataset: Dataset, plan: SegmentPlan, *, batch_size: int
+) -> Segments:
+    """Draws a batch of windows, uniformly over histories and over where they can start.
+
+    Args:
+        key: PRNG key, consumed.
+        dataset: the histories.
+        plan: the layout of a window.
+        batch_size: windows, B.
+
+    Returns:
+        Segments [B, S, L]; L is the longest length in the plan.
+    """
+    keys = jax.random.split(key, batch_size)
+    return jax.vmap(lambda k: _sample_window(k, dataset, plan))(keys)
+
+
+def _sample_window(key: jax.Array, dataset: Dataset, plan: SegmentPlan) -> Segments:
+    """One window of one history, [S, L]."""
+    row_key, length_key, start_key = jax.random.split(key, 3)
+    num_rows, num_steps = dataset.floor.shape
+    row = jax.random.randint(row_key, (), 0, num_rows)
+    low, high = jnp.array(plan.min_lengths), jnp.array(plan.max_lengths)
+    lengths = jax.random.randint(length_key, low.shape, low, high + 1)
+    last_start = 0 if plan.whole_history else num_steps - lengths.sum()
+    start = jax.random.randint(start_key, (), 0, last_start + 1)
+    return cut_segments(dataset, row, start, lengths, max_length=max(plan.max_lengths))
+
+
+def cut_segments(
+    dataset: Dataset, row: jax.Array, start: jax.Array, lengths: jax.Array, *, max_length: int
+) -> Segments:
+    """Cuts consecutive segments out of one history.
+
+    Args:
+        dataset: the histories.
+        row: int [], which history.
+        start: int [], first step.
+        lengths: int [S], of the segments; what lies beyond the history's end is masked.
+        max_length: L, of the padded segments.
+
+    Returns:
+        Segments [S, L].
+    """
+    chex.assert_rank([row, start, lengths], [0, 0, 1])
+    num_steps = dataset.floor.shape[1]
+    first = start + jnp.cumsum(lengths) - lengths
+    offset = jnp.arange(max_length)
+    step = first[:, None] + offset
+    mask = (offset < lengths[:, None]) & (step < num_steps)
+    now = jnp.clip(step, 0, num_steps - 1)
+    before = jnp.maximum(now - 1, 0)
+    previous = jax.tree.map(lambda x: x[row, before], dataset.transition)
+    tokens = Tokens(previous=previous, is_first=now == 0, obs=dataset.transition.obs[row, now])
+    action = dataset.transition.action[row, now]
+    return Segments(tokens, action, mask, dataset.floor[row, now])

@@ -1,0 +1,22 @@
+"""Environments by name."""
+
+from collections.abc import Callable
+
+from compad_jax.config import ConfigError, EnvConfig
+from compad_jax.envs.base import Env
+from compad_jax.envs.dark_room import DarkRoom
+
+REGISTRY: dict[str, Callable[[EnvConfig], Env]] = {
+    "dark_room": lambda config: DarkRoom(config.grid_size, config.horizon, config.start),
+}
+
+
+def make_env(config: EnvConfig) -> Env:
+    """Builds the environment that `config.name` names.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if config.name not in REGISTRY:
+        raise ConfigError(f"env.name={config.name!r}: known are {', '.join(REGISTRY)}")
+    return REGISTRY[config.name](config)

@@ -1,0 +1,79 @@
+"""Dark Room: find a goal that cannot be seen, on a square grid.
+
+Source: Laskin et al. (2022), In-context Reinforcement Learning with Algorithm
+Distillation, section 4; actions and sizes as in the seed.
+"""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compad_jax.envs.base import EnvSpec, TabularModel
+
+# Down, up, right, left, stay; as changes of (row, column).
+_MOVES = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)], np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class DarkRoom:
+    """The agent sees its own cell only and gets reward 1 for each step spent on the goal.
+
+    A state, an observation and a task (the goal) are each a cell, int [2] (row, column).
+    """
+
+    grid_size: int = 9
+    horizon: int = 20
+    start: str = "center"  # center, corner (row 0, column 0) or random.
+
+    @property
+    def spec(self) -> EnvSpec:
+        """See `Env`."""
+        return EnvSpec(len(_MOVES), (self.grid_size, self.grid_size), self.horizon, (0.0, 1.0))
+
+    @property
+    def tasks(self) -> jax.Array:
+        """Every cell as a goal, int [G, 2]."""
+        return self._cells()
+
+    def reset(self, key: jax.Array, task: jax.Array) -> jax.Array:
+        """First cell of an episode, int [2]."""
+        del task
+        if self.start == "random":
+            return jax.random.randint(key, (2,), 0, self.grid_size)
+        return jnp.full((2,), self.grid_size // 2 if self.start == "center" else 0, jnp.int32)
+
+    def observe(self, env_state: jax.Array) -> jax.Array:
+        """The cell itself, int [2]."""
+        return env_state
+
+    def step(
+        self, env_state: jax.Array, action: jax.Array, task: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Moves; walls stop. Reward 1 if the new cell is the goal; never terminal."""
+        chex.assert_shape([env_state, task], (2,))
+        cell = jnp.clip(env_state + jnp.asarray(_MOVES)[action], 0, self.grid_size - 1)
+        return cell, jnp.all(cell == task).astype(jnp.float32), jnp.zeros((), bool)
+
+    def tabular(self, task: jax.Array) -> TabularModel:
+        """The task as tables over row * grid_size + column."""
+        cells = self._cells()
+        after = jnp.clip(cells[:, None] + jnp.asarray(_MOVES), 0, self.grid_size - 1)
+        reward = jnp.all(after == task, axis=-1).astype(jnp.float32)
+        if self.start == "random":
+            initial = jnp.full(len(cells), 1 / len(cells))
+        else:
+            first = self.state_index(self.reset(jax.random.key(0), task))
+            initial = jax.nn.one_hot(first, len(cells))
+        return TabularModel(self.state_index(after), reward, initial)
+
+    def state_index(self, obs: jax.Array) -> jax.Array:
+        """Row * grid_size + column, int [...]."""
+        return obs[..., 0] * self.grid_size + obs[..., 1]
+
+    def _cells(self) -> jax.Array:
+        side = jnp.arange(self.grid_size, dtype=jnp.int32)
+        rows, columns = jnp.meshgrid(side, side, indexing="ij")
+        return jnp.stack([rows.ravel(), columns.ravel()], axis=-1)

@@ -1,0 +1,270 @@
+"""The evaluation job: a frozen policy learns in context on tasks it has never seen."""
+
+import csv
+import json
+import os
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compad_jax import runtime
+from compad_jax.checkpoint import Checkpoints
+from compad_jax.collect import load_histories
+from compad_jax.config import Config, ConfigError, to_dict
+from compad_jax.criteria import seed_criteria
+from compad_jax.envs import make_env
+from compad_jax.envs.base import Env, optimal_return, random_return
+from compad_jax.envs.split import split_tasks
+from compad_jax.logger import read_metrics
+from compad_jax.models import Params, init_params, make_policy
+from compad_jax.rollout import init_rollout, make_rollout
+
+SELECTIONS = ("greedy", "sample")
+_NUM_BOOTSTRAP = 2000
+
+
+class Returns(NamedTuple):
+    """Outcome of an evaluation for one way of selecting actions."""
+
+    returns: np.ndarray  # float [E, G, R], of each episode.
+    optimum: np.ndarray  # float [G]
+
+
+class Speed(NamedTuple):
+    """What the rollouts cost, without compilation."""
+
+    steps_per_second: float
+    num_compressions: np.ndarray  # int [E], done by the end of each episode.
+
+
+def evaluate(config: Config, workdir: str) -> list[str]:
+    """Rolls the trained policy out and writes what it achieved.
+
+    Args:
+        config: all settings; `eval` says what to run.
+        workdir: run directory with checkpoints.
+
+    Returns:
+        The directories written, one for greedy and one for sampled actions; each has
+        `summary.json` and `curve.csv`.
+
+    Raises:
+        ConfigError: nothing was trained, or the directory holds a different evaluation.
+    """
+    env = make_env(config.env)
+    policy = make_policy(config, env.spec)
+    abstract = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
+    with Checkpoints(workdir) as checkpoints:
+        step, params = checkpoints.restore_params(_on_device(abstract), config.eval.checkpoint)
+    indices = getattr(split_tasks(len(env.tasks), config.env), config.eval.split)
+    tasks = env.tasks[indices]
+    returns, speed = rollout_returns(config, env, params, tasks)
+    tables = jax.vmap(env.tabular)(tasks)
+    optimum, at_random = (
+        np.asarray(jax.vmap(lambda table, f=f: f(table, env.spec.horizon))(tables))
+        for f in (optimal_return, random_return)
+    )
+    source = source_curve(config, indices, optimum)
+    facts = {
+        "run": workdir,
+        "method": "CompAD" if config.model.n_latent else "AD",
+        "env": config.env.name,
+        "source": config.source.name,
+        "split": config.eval.split,
+        "num_tasks": len(indices),
+        "num_seeds": config.eval.num_seeds,
+        "num_episodes": config.eval.num_episodes,
+        "horizon": env.spec.horizon,
+        "max_compress_length": config.data.max_compress_length,
+        "max_uncompressed_length": config.data.max_uncompressed_length,
+        "random_fraction_of_optimum": float((at_random / optimum).mean()),
+        "num_compressions": int(speed.num_compressions[-1]),
+        "env_steps_per_second": speed.steps_per_second,
+        "step": step,
+        "num_parameters": sum(x.size for x in jax.tree.leaves(abstract)),
+        "hardware": runtime.describe_hardware(),
+        "versions": runtime.describe_versions(),
+        "commit": runtime.describe_commit(),
+        "config": to_dict(config),
+    }
+    directories = []
+    for index, selection in enumerate(SELECTIONS):
+        outcome = Returns(returns[index], optimum)
+        name = f"{config.eval.split}-{selection}-{config.eval.num_episodes}"
+        summary = {"name": name, "action_selection": selection} | facts
+        summary |= summarise(outcome, np.asarray(tasks), read_metrics(workdir), config)
+        directory = os.path.join(workdir, "eval", name)
+        _claim(directory, summary)
+        write_curve(directory, outcome, source, speed.num_compressions)
+        directories.append(directory)
+    return directories
+
+
+def rollout_returns(
+    config: Config, env: Env, params: Params, tasks: jax.Array
+) -> tuple[np.ndarray, Speed]:
+    """Plays all episodes, greedy and sampled side by side in one batch.
+
+    Args:
+        config: `eval` and the model's settings.
+        env: the environment.
+        params: parameters of the policy.
+        tasks: int [G, ...].
+
+    Returns:
+        Returns float [2, E, G, R] (greedy, sampled), and the cost.
+    """
+    policy = make_policy(config, env.spec)
+    seeds, episodes, chunk = (
+        config.eval.num_seeds,
+        config.eval.num_episodes,
+        min(config.eval.chunk_episodes, config.eval.num_episodes),
+    )
+    shape = (len(SELECTIONS), len(tasks), seeds)
+    batch = int(np.prod(shape))
+    keys = jax.random.split(jax.random.key(config.eval.seed), batch)
+    all_tasks = jnp.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
+    greedy = jnp.broadcast_to(jnp.array([True, False])[:, None, None], shape)
+    start = jax.jit(lambda *a: init_rollout(policy, params, env, *a))
+    state = start(all_tasks.reshape(batch, -1), keys, greedy.ravel())
+    smoothing = config.optimizer.label_smoothing
+    play = make_rollout(policy, env, smoothing=smoothing, num_episodes=chunk)
+    play = play.lower(params, state).compile()  # Apart from the clock below.
+    parts, compressions = [], []
+    begin = time.monotonic()
+    for _ in range(-(-episodes // chunk)):
+        state, returns, done = play(params, state)
+        parts.append(np.asarray(returns))
+        compressions.append(np.asarray(done))
+    seconds = time.monotonic() - begin
+    returns = np.concatenate(parts)
+    num_steps = returns.size * env.spec.horizon
+    returns = np.moveaxis(returns[:episodes].reshape(episodes, *shape), 0, 1)
+    return returns, Speed(num_steps / seconds, np.concatenate(compressions)[:episodes])
+
+
+def source_curve(config: Config, indices: np.ndarray, optimum: np.ndarray) -> np.ndarray:
+    """The source's own return on the same tasks, as a fraction of the optimum, [episodes].
+
+    Args:
+        config: `env` and `source`.
+        indices: int [G], the tasks.
+        optimum: float [G].
+
+    Returns:
+        Mean over tasks and streams of every whole episode.
+    """
+    reward = load_histories(config).transition.reward[indices]
+    horizon = config.env.horizon
+    whole = reward.shape[-1] // horizon * horizon
+    returns = reward[..., :whole].reshape(*reward.shape[:2], -1, horizon).sum(-1)
+    return np.asarray((returns / optimum[:, None, None]).mean((0, 1)))
+
+
+def summarise(
+    outcome: Returns, tasks: np.ndarray, metrics: list[dict[str, Any]], config: Config
+) -> dict[str, Any]:
+    """The numbers that judge an evaluation.
+
+    Args:
+        outcome: returns [E, G, R] and optimum [G].
+        tasks: int [G, ...].
+        metrics: logged lines of the training.
+        config: all settings.
+
+    Returns:
+        Part of `summary.json`.
+    """
+    fraction = outcome.returns / outcome.optimum[:, None]
+    tail = max(1, len(fraction) // 10)  # "Final" is the last tenth of the episodes.
+    final = fraction[-tail:].mean(0)
+    reached = fraction.mean((1, 2)) >= 0.9
+    per_task = [
+        {
+            "task": task.tolist(),
+            "optimum": float(outcome.optimum[i]),
+            "mean_return": float(outcome.returns[:, i].mean()),
+            "final_fraction_of_optimum": float(final[i].mean()),
+        }
+        for i, task in enumerate(tasks)
+    ]
+    return {
+        "optimum_mean": float(outcome.optimum.mean()),
+        "mean_return": float(outcome.returns.mean()),
+        "fraction_of_optimum": float(fraction.mean()),
+        "final_fraction_of_optimum": float(final.mean()),
+        "final_fraction_ci95": [float(x) for x in bootstrap(final)],
+        "per_task": per_task,
+        "episodes_to_90_percent": int(reached.argmax()) + 1 if reached.any() else None,
+        "criteria": seed_criteria(metrics, outcome.returns, config),
+    }
+
+
+def bootstrap(values: np.ndarray) -> np.ndarray:
+    """95% confidence interval of a mean over tasks x seeds.
+
+    Tasks are drawn with replacement, then seeds within each task drawn: the seeds of a
+    task resemble each other, so they must not count as independent.
+
+    Args:
+        values: float [..., G, R].
+
+    Returns:
+        Low and high, float [2, ...].
+    """
+    rng = np.random.default_rng(0)
+    num_tasks, num_seeds = values.shape[-2:]
+    task = rng.integers(num_tasks, size=(_NUM_BOOTSTRAP, num_tasks, 1))
+    seed = rng.integers(num_seeds, size=(_NUM_BOOTSTRAP, num_tasks, num_seeds))
+    means = np.stack([values[..., t, s].mean((-2, -1)) for t, s in zip(task, seed, strict=True)])
+    return np.quantile(means, [0.025, 0.975], axis=0)
+
+
+def write_curve(
+    directory: str, outcome: Returns, source: np.ndarray, num_compressions: np.ndarray
+) -> None:
+    """Writes `curve.csv`, a line an episode."""
+    fraction = outcome.returns / outcome.optimum[:, None]
+    low, high = bootstrap(fraction)
+    with open(os.path.join(directory, "curve.csv"), "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            [
+                "episode",
+                "fraction",
+                "low",
+                "high",
+                "mean_return",
+                "source_fraction",
+                "num_compressions",
+            ]
+        )
+        for i in range(len(fraction)):
+            numbers = (fraction[i].mean(), low[i], high[i], outcome.returns[i].mean())
+            own = f"{source[i]:.6f}" if i < len(source) else ""
+            row = [i + 1, *(f"{x:.6f}" for x in numbers), own, int(num_compressions[i])]
+            writer.writerow(row)
+
+
+def _claim(directory: str, summary: dict[str, Any]) -> None:
+    """Writes `summary.json`; refuses to replace that of a different evaluation."""
+    path = os.path.join(directory, "summary.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            old = json.load(file)
+        for key in ("step", "num_seeds", "config"):
+            if old.get(key) != summary[key]:
+                raise ConfigError(f"{directory}: holds another evaluation ({key}); move it away")
+    os.makedirs(directory, exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(summary, file, indent=2)
+        file.write("\n")
+
+
+def _on_device(abstract: Any) -> Any:
+    """Abstract arrays placed on the first device, for a restore."""
+    placed = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), abstract)

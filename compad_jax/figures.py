@@ -1,0 +1,186 @@
+"""Figures of evaluations, and the words that they share with tables and pages.
+
+Built on `matplotlib.figure.Figure`, which renders PNG files by itself: no backend is
+chosen and no global state changes when this module is imported.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
+
+Summary = dict[str, Any]  # Contents of summary.json.
+Evaluation = tuple[Summary, np.ndarray]  # With curve.csv: a float a column, NaN if empty.
+
+# Okabe and Ito (2008): told apart with every common colour vision. References are grey.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_INK, _GREY = "#333333", "#707070"
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "text.color": _INK,
+    "text.parse_math": False,  # A run name may hold a dollar sign.
+    "axes.labelcolor": _GREY,
+    "axes.edgecolor": _GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+}
+_LOG_FROM = 50  # Episodes beyond which a linear axis hides the first ten.
+_MAX_TICKS = 60  # Compressions drawn one by one; more would be a bar.
+_GOALS = {"held_out": "unseen", "validation": "validation", "train": "training"}
+_ACTING = {"greedy": "greedy", "sample": "sampled"}
+
+
+def save_learning_curve(evaluation: Evaluation, path: str) -> None:
+    """Draws one policy beside its source, the optimum and the random agent.
+
+    Args:
+        evaluation: the summary and the curve.
+        path: of the PNG file.
+    """
+    with matplotlib.rc_context(_STYLE):
+        _learning_curve(*evaluation).savefig(path)
+
+
+def save_comparison(evaluations: Sequence[Evaluation], path: str) -> None:
+    """Draws comparable evaluations, one panel an action selection, one line a run.
+
+    Args:
+        evaluations: summaries and curves.
+        path: of the PNG file.
+    """
+    with matplotlib.rc_context(_STYLE):
+        _comparison(evaluations).savefig(path)
+
+
+def _learning_curve(summary: Summary, curve: np.ndarray) -> Figure:
+    figure = Figure(figsize=(8, 4.5))
+    axes = figure.add_axes((0.085, 0.115, 0.885, 0.67))
+    _prepare(axes, len(curve))
+    _draw_policy(axes, curve, _COLORS[0], summary["method"])
+    _draw_references(axes, summary, curve)
+    _mark_compressions(axes, summary, curve)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=5, columnspacing=1.3)
+    title = figure.text(0.015, 0.94, title_of(summary), size=10.5, weight="bold")
+    share = title.get_window_extent().width / figure.bbox.width
+    title.set_fontsize(10.5 * min(1, 0.965 / share))
+    seeds = _count(summary["num_seeds"], "seed")
+    text = f"{place_of(summary)} \u00d7 {seeds}, 95% band; title: the last tenth of the episodes"
+    figure.text(0.015, 0.89, text, color=_GREY)
+    return figure
+
+
+def _comparison(evaluations: Sequence[Evaluation]) -> Figure:
+    runs = list(dict.fromkeys(summary["run"] for summary, _ in evaluations))
+    selections = sorted({summary["action_selection"] for summary, _ in evaluations})
+    size = (1 + 4.75 * len(selections), 5 + 0.2 * len(runs))
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(place_of(evaluations[0][0]), x=0.01, ha="left", size=10.5, weight="bold")
+    panels = figure.subplots(1, len(selections), sharey=True, squeeze=False)[0]
+    for axes, selection in zip(panels, selections, strict=True):
+        shown = [e for e in evaluations if e[0]["action_selection"] == selection]
+        _prepare(axes, len(shown[0][1]))
+        for summary, curve in shown:
+            index = runs.index(summary["run"])
+            label = f"{shorten(summary['run'], 36)}, {summary['method']}: {final_of(summary)}"
+            # Later lines are thinner: of two equal curves both remain visible.
+            width = 1.2 + 0.7 * min(2, len(runs) - 1 - index)
+            _draw_policy(axes, curve, _COLORS[index % len(_COLORS)], label, width)
+        for summary, curve in shown:
+            _draw_references(axes, summary, curve)
+        axes.set_title(f"Acting: {_ACTING[selection]}", loc="left", size=9)
+        legend = axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.13), alignment="left")
+        legend.set_title("Last tenth of the episodes [95% CI]")
+        axes.label_outer()
+    return figure
+
+
+def _prepare(axes: Axes, num_episodes: int) -> None:
+    """Sets scales, limits and ticks."""
+    axes.set(xlim=(0.5, num_episodes + 0.5), ylim=(-0.08, 1.05), yticks=np.linspace(0, 1, 5))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(xlabel="Episode", ylabel="Return, share of the optimum")
+    if num_episodes > _LOG_FROM:
+        axes.set(xscale="log", xlim=(0.95, num_episodes), xlabel="Episode, logarithmic")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _draw_policy(axes: Axes, curve: np.ndarray, color: str, label: str, width: float = 1.6) -> None:
+    """Mean and band; the line is thinner where a thousand episodes stand close together."""
+    x = curve["episode"]
+    axes.fill_between(x, curve["low"], curve["high"], color=color, alpha=0.18, linewidth=0)
+    width *= 0.6 if len(x) > 500 else 1
+    marker = "o" if len(x) == 1 else ""
+    axes.plot(x, curve["fraction"], marker=marker, color=color, lw=width, label=label)
+
+
+def _draw_references(axes: Axes, summary: Summary, curve: np.ndarray) -> None:
+    """Source, optimum and random agent, unless a line of that name is drawn already."""
+    random = np.full(len(curve), summary["random_fraction_of_optimum"])
+    lines: list[tuple[str, np.ndarray, dict[str, Any]]] = [
+        (f"source, {summary['source']}", curve["source_fraction"], {"c": _INK, "ls": "--"}),
+        ("optimum", np.ones(len(curve)), {"c": _GREY, "lw": 0.8, "zorder": 1.5}),
+        ("random agent", random, {"c": _GREY, "ls": ":"}),
+    ]
+    drawn = {line.get_label() for line in axes.lines}
+    for label, y, style in lines:
+        if label not in drawn and np.isfinite(y).any():
+            axes.plot(curve["episode"], y, label=label, **{"lw": 1.2, **style})
+
+
+def _mark_compressions(axes: Axes, summary: Summary, curve: np.ndarray) -> None:
+    """Ticks below zero, or a line of text where ticks would merge."""
+    total = summary["num_compressions"]
+    episodes = curve["episode"][np.diff(curve["num_compressions"], prepend=0) > 0]
+    if 0 < total <= _MAX_TICKS:
+        below = np.full(len(episodes), -0.045)
+        axes.plot(episodes, below, "|", color=_GREY, label=_count(total, "compression"))
+    elif total:
+        text = f"one compression every {summary['max_compress_length']} steps, {total:,} in all"
+        axes.text(0.01, 0.015, text, color=_GREY, transform=axes.transAxes)
+
+
+def title_of(summary: Summary) -> str:
+    """One sentence that says what was found."""
+    final = final_of(summary, "{}% of the optimum (95% CI {}\u2013{})").replace(".0", "")
+    reached = summary["episodes_to_90_percent"]
+    speed = "90% not reached" if reached is None else f"90% after {_count(reached, 'episode')}"
+    goals = _count(summary["num_tasks"], f"{_GOALS[summary['split']]} goal")
+    acting = _ACTING[summary["action_selection"]]
+    return f"{summary['method']} on {goals}: {final}, {speed}, {acting}"
+
+
+def place_of(summary: Summary) -> str:
+    """Environment, length and goals of an evaluation."""
+    goals = _count(summary["num_tasks"], f"{_GOALS[summary['split']]} goal")
+    return f"{summary['env']}, {_count(summary['num_episodes'], 'episode')}, {goals}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def percent(fraction: float) -> str:
+    """Percentage with one decimal; it reads 100.0 only where nothing is missing."""
+    return f"{99.9 if 0.999 < fraction < 0.999999 else 100 * fraction:.1f}"
+
+
+def final_of(summary: Summary, form: str = "{}% [{}, {}]") -> str:
+    """Final percentage with its interval."""
+    interval = summary["final_fraction_ci95"]
+    return form.format(*map(percent, (summary["final_fraction_of_optimum"], *interval)))
+
+
+def shorten(text: str, size: int) -> str:
+    """Replaces the middle of a text that is too long."""
+    head = (size - 2) // 2
+    return text if len(text) <= size else f"{text[:head]}..{text[head + 2 - size :]}"

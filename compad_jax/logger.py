@@ -1,0 +1,57 @@
+"""Metrics of a run: `metrics.jsonl` and TensorBoard."""
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+_FILE = "metrics.jsonl"
+
+
+def read_metrics(workdir: str) -> list[dict[str, Any]]:
+    """The logged lines, ascending in step; a line that was cut off is left out."""
+    path = os.path.join(workdir, _FILE)
+    if not os.path.exists(path):
+        return []
+    rows = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+    return rows
+
+
+class MetricsLogger:
+    """Writes a line and TensorBoard scalars a logged step; use as a context manager."""
+
+    def __init__(self, workdir: str, step: int) -> None:
+        """Opens the logs; lines after `step`, where the run goes on, are dropped."""
+        kept = [row for row in read_metrics(workdir) if row["step"] <= step]
+        path = os.path.join(workdir, _FILE)
+        with open(f"{path}.partial", "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in kept)
+        os.replace(f"{path}.partial", path)
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed on exit.
+        self._board = SummaryWriter(os.path.join(workdir, "tensorboard"), purge_step=step + 1)
+
+    def __enter__(self) -> "MetricsLogger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._board.close()
+
+    def write(self, step: int, metrics: dict[str, Any]) -> None:
+        """Logs scalars and vectors (as lists) of one step."""
+        plain = {name: np.asarray(value).tolist() for name, value in metrics.items()}
+        self._file.write(json.dumps({"step": step} | plain) + "\n")
+        self._file.flush()
+        for name, value in plain.items():
+            values = enumerate(value) if isinstance(value, list) else [(None, value)]
+            for index, scalar in values:
+                tag = name if index is None else f"{name}/{index:02d}"
+                self._board.add_scalar(tag, scalar, step)

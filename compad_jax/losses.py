@@ -1,0 +1,68 @@
+"""Label-smoothed cross entropy, its floor, and the exact inverse of smoothing."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def smoothed_cross_entropy(logits: jax.Array, action: jax.Array, smoothing: float) -> jax.Array:
+    """Cross entropy against (1 - eps) onehot(action) + eps / A.
+
+    Args:
+        logits: [..., A].
+        action: int [...], in [0, A).
+        smoothing: eps in [0, 1).
+
+    Returns:
+        float32 [...], in nats.
+
+    Source: Szegedy et al. (2016), Rethinking the inception architecture, section 7.
+    """
+    chex.assert_equal_shape_prefix([logits, action], action.ndim)
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    chosen = jnp.take_along_axis(log_probs, action[..., None].astype(jnp.int32), axis=-1)[..., 0]
+    return -(1 - smoothing) * chosen - smoothing * log_probs.mean(-1)
+
+
+def loss_floor(log_probs: jax.Array, smoothing: float) -> jax.Array:
+    """Lowest expected smoothed loss of a model that knows the source's policy exactly.
+
+    It is the entropy of the smoothed policy, H((1 - eps) pi + eps / A).
+
+    Args:
+        log_probs: log pi, [..., A]; -inf is allowed.
+        smoothing: eps in [0, 1).
+
+    Returns:
+        float32 [...], in nats.
+    """
+    probs = jnp.exp(log_probs.astype(jnp.float32))
+    target = (1 - smoothing) * probs + smoothing / probs.shape[-1]
+    return jax.scipy.special.entr(target).sum(-1)
+
+
+def undo_smoothing(logits: jax.Array, smoothing: float) -> jax.Array:
+    """The policy behind a prediction that was trained on smoothed labels.
+
+    A perfect model predicts q = (1 - eps) p + eps / A, so p = max(0, (q - eps / A) / (1 - eps)),
+    renormalised because an imperfect one may fall below eps / A.
+
+    Args:
+        logits: of q, [..., A].
+        smoothing: eps in [0, 1).
+
+    Returns:
+        Log-probabilities, float32 [..., A]; -inf where p is 0.
+    """
+    q = jax.nn.softmax(logits.astype(jnp.float32))
+    p = jnp.maximum(0.0, (q - smoothing / q.shape[-1]) / (1 - smoothing))
+    return jnp.log(p / p.sum(-1, keepdims=True))
+
+
+def masked_mean(
+    x: jax.Array, mask: jax.Array, axis: int | tuple[int, ...] | None = None
+) -> jax.Array:
+    """Mean over the true entries of a mask; 0 where there is none."""
+    chex.assert_equal_shape([x, mask])
+    weight = mask.astype(x.dtype)
+    return (x * weight).sum(axis) / jnp.maximum(weight.sum(axis), 1)

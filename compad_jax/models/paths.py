@@ -1,0 +1,171 @@
+"""The two ways to run a policy: over whole segments (training), token by token (acting).
+
+Both run the same functions on the same parameters, and tests hold their logits equal.
+"""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from compad_jax.models.policy import Params, Policy
+from compad_jax.types import Segments, Tokens, Window
+
+
+def unroll(
+    policy: Policy,
+    params: Params,
+    segments: Segments,
+    *,
+    key: jax.Array | None = None,
+    all_at_once: bool | None = None,
+) -> jax.Array:
+    """Training path: compresses segment after segment and decodes each with its memory.
+
+    Args:
+        policy: the policy.
+        params: its parameters.
+        segments: tokens and mask [B, S, L].
+        key: PRNG key of the dropout, consumed; None: no dropout.
+        all_at_once: decode all segments in one call, which fills an accelerator, or one
+            by one with recomputed activations, which stay in a CPU's cache; None: by
+            the backend. The logits are the same.
+
+    Returns:
+        Float32 logits [B, S, L, A]; the logits of a segment depend on all earlier
+        segments through the memory only.
+    """
+    batch, num_segments, length = segments.mask.shape
+    compress_key, decode_key = (None, None) if key is None else jax.random.split(key)
+    # Segments first: the scans below read them one by one.
+    tokens, mask = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (segments.tokens, segments.mask))
+    embeddings = _apply(policy, params, "embed", tokens)
+    chex.assert_shape(embeddings, (num_segments, batch, length, policy.config.tf_n_embd))
+    memories = _memories(policy, params, embeddings, mask, compress_key)
+
+    def decode(index: jax.Array, memory: jax.Array, embeddings: jax.Array) -> jax.Array:
+        dropout = _fold_in(decode_key, index)
+        return _apply(policy, params, "decode", memory, embeddings, dropout=dropout)[0]
+
+    if all_at_once is None:
+        all_at_once = jax.default_backend() != "cpu"
+    if all_at_once:
+        memories, embeddings = (x.reshape(-1, *x.shape[2:]) for x in (memories, embeddings))
+        logits = decode(jnp.zeros((), jnp.int32), memories, embeddings)
+        logits = logits.reshape(num_segments, batch, length, -1)
+    else:
+        one_by_one = (jnp.arange(num_segments), memories, embeddings)
+        logits = jax.lax.map(lambda args: jax.checkpoint(decode)(*args), one_by_one)
+    return jnp.swapaxes(logits, 0, 1)
+
+
+def _memories(
+    policy: Policy,
+    params: Params,
+    embeddings: jax.Array,
+    mask: jax.Array,
+    key: jax.Array | None,
+) -> jax.Array:
+    """The memory that each segment [S, B, L, D] is decoded with, [S, B, M, D]."""
+    num_segments, batch = mask.shape[:2]
+    first = _apply(policy, params, "initial_memory", batch)
+    projected = _apply(policy, params, "project", embeddings[:-1])
+
+    @jax.checkpoint  # Computing again in the cache is faster than fetching from memory.
+    def compress(memory: jax.Array, segment: Any) -> jax.Array:
+        depth, keys_values, segment_mask = segment
+        if policy.config.bptt_depth:
+            cut = depth % policy.config.bptt_depth == 0
+            memory = jnp.where(cut, jax.lax.stop_gradient(memory), memory)
+        dropout = _fold_in(key, depth)
+        return _apply(
+            policy, params, "compress", memory, keys_values, segment_mask, dropout=dropout
+        )
+
+    def step(memory: jax.Array, segment: Any) -> tuple[jax.Array, jax.Array]:
+        memory = compress(memory, segment)
+        return memory, memory
+
+    segments = (jnp.arange(num_segments - 1), projected, mask[:-1])
+    _, later = jax.lax.scan(step, first, segments)
+    return jnp.concatenate([first[None], later])
+
+
+def init_window(policy: Policy, params: Params, batch: int) -> Window:
+    """State of a policy that has seen nothing yet."""
+    memory = _apply(policy, params, "initial_memory", batch)
+    nothing = jnp.zeros((batch, 0, policy.config.tf_n_embd), policy.dtype)
+    return _open_window(policy, params, memory, nothing, jnp.zeros((), jnp.int32))
+
+
+def observe(
+    policy: Policy, params: Params, window: Window, tokens: Tokens
+) -> tuple[Window, jax.Array]:
+    """Acting path: reads one token; a full window is compressed first.
+
+    Args:
+        policy: the policy.
+        params: its parameters.
+        window: the state, B environments in lockstep.
+        tokens: [B, 1], what each environment shows now.
+
+    Returns:
+        The next state and float32 logits [B, A]. The cost does not depend on how long
+        the history is.
+    """
+    window = jax.lax.cond(
+        window.length == policy.window,
+        lambda full: _compress_oldest(policy, params, full),
+        lambda same: same,
+        window,
+    )
+    embedding = _apply(policy, params, "embed", tokens)
+    logits, cache = _apply(policy, params, "decode_next", embedding, window.cache, window.length)
+    embeddings = jax.lax.dynamic_update_slice_in_dim(
+        window.embeddings, embedding, window.length, axis=1
+    )
+    window = window._replace(embeddings=embeddings, cache=cache, length=window.length + 1)
+    return window, logits
+
+
+def _compress_oldest(policy: Policy, params: Params, window: Window) -> Window:
+    """The oldest tokens of a full window become memory (AD: are dropped); the rest stays."""
+    oldest, kept = jnp.split(window.embeddings, [policy.compress_length], axis=1)
+    projected = _apply(policy, params, "project", oldest)
+    mask = jnp.ones(oldest.shape[:2], bool)
+    memory = _apply(policy, params, "compress", window.memory, projected, mask)
+    return _open_window(policy, params, memory, kept, window.num_compressions + 1)
+
+
+def _open_window(
+    policy: Policy, params: Params, memory: jax.Array, kept: jax.Array, num_compressions: jax.Array
+) -> Window:
+    """A window that holds the `kept` tokens [B, L, D] after a new memory."""
+    _, cache = _apply(policy, params, "decode", memory, kept)
+    length = kept.shape[1]
+
+    def pad(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, [(0, 0), (0, policy.window - length)] + [(0, 0)] * (x.ndim - 2))
+
+    return Window(
+        memory=memory,
+        embeddings=pad(kept),
+        cache=jax.tree.map(pad, cache),
+        length=jnp.full((), length, jnp.int32),
+        num_compressions=num_compressions,
+    )
+
+
+def _apply(
+    policy: Policy, params: Params, method: str, *args: Any, dropout: jax.Array | None = None
+) -> Any:
+    """Calls a method of the policy, with dropout if there is a key for it."""
+    if dropout is None:
+        return policy.apply({"params": params}, *args, method=method)
+    rngs = {"dropout": dropout}
+    return policy.apply({"params": params}, *args, deterministic=False, rngs=rngs, method=method)
+
+
+def _fold_in(key: jax.Array | None, index: jax.Array) -> jax.Array | None:
+    return None if key is None else jax.random.fold_in(key, index)

@@ -1,0 +1,157 @@
+"""The policy: a segment's tokens and a memory in, action logits and a new memory out.
+
+CompAD compresses what leaves its window into latents; AD is CompAD with no latents, so
+that what leaves its window is gone.
+"""
+
+from typing import Any
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from compad_jax.config import Config, ModelConfig
+from compad_jax.envs.base import EnvSpec
+from compad_jax.models.compressor import Compressor
+from compad_jax.models.tokens import first_tokens, token_features
+from compad_jax.models.transformer import Block, Linear, causal_mask
+from compad_jax.types import KeyValue, Tokens
+
+Params = Any
+
+
+class Policy(nn.Module):
+    """Embedding, compressor, decoder and head; every method is pure under `apply`."""
+
+    config: ModelConfig
+    spec: EnvSpec
+    window: int  # W: the most tokens between two compressions.
+    compress_length: int  # Oldest tokens of a full window that a compression takes.
+    dtype: Any = jnp.float32  # Of the computation; parameters are float32.
+
+    def setup(self) -> None:
+        """Declares the layers."""
+        width = self.config.tf_n_embd
+        normal = nn.initializers.normal
+        self.embedding = Linear(width, use_bias=False, dtype=self.dtype, kernel_init=normal(0.3))
+        self.position = self.param("position", normal(0.1), (self.window, width))
+        self.blocks = [Block(self.config, self.dtype) for _ in range(self.config.tf_n_layer)]
+        self.norm = nn.LayerNorm(dtype=self.dtype)
+        self.head = Linear(self.spec.num_actions, dtype=self.dtype)
+        if self.config.n_latent:
+            shape = (self.config.n_latent, width)
+            self.initial_latents = self.param("initial_latents", normal(1.0), shape)
+            self.compressor = Compressor(self.config, self.dtype)
+
+    def embed(self, tokens: Tokens) -> jax.Array:
+        """Tokens [..., L] -> float [..., L, D], without positions."""
+        return self.embedding(token_features(tokens, self.spec).astype(self.dtype))
+
+    def initial_memory(self, batch: int) -> jax.Array:
+        """The memory before any compression, [B, M, D]; M is 0 for AD."""
+        if not self.config.n_latent:
+            return jnp.zeros((batch, 0, self.config.tf_n_embd), self.dtype)
+        latents = self.initial_latents.astype(self.dtype)
+        return jnp.broadcast_to(latents, (batch, *latents.shape))
+
+    def project(self, embeddings: jax.Array) -> tuple[KeyValue, ...]:
+        """The part of a compression that needs no memory, [..., L, D]; () for AD."""
+        if not self.config.n_latent:
+            return ()
+        return self.compressor.project(self._place(embeddings, 0))
+
+    def compress(
+        self,
+        memory: jax.Array,
+        projected: tuple[KeyValue, ...],
+        mask: jax.Array,
+        deterministic: bool = True,
+    ) -> jax.Array:
+        """(old memory [B, M, D], projected segment, mask [B, L]) -> new memory; AD: the old."""
+        if not self.config.n_latent:
+            return memory
+        return self.compressor(memory, projected, mask, deterministic=deterministic)
+
+    def decode(
+        self, memory: jax.Array, embeddings: jax.Array, deterministic: bool = True
+    ) -> tuple[jax.Array, tuple[KeyValue, ...]]:
+        """Reads a whole segment at once.
+
+        Args:
+            memory: [B, M, D].
+            embeddings: [B, L, D]; L may be 0. Padding on the right changes no real token.
+            deterministic: no dropout.
+
+        Returns:
+            Float32 logits [B, L, A], and the cache: N layers of [B, M + L, H, K].
+        """
+        chex.assert_rank([memory, embeddings], 3)
+        num_latents, length = memory.shape[1], embeddings.shape[1]
+        x = jnp.concatenate([memory, self._place(embeddings, 0)], axis=1)
+        mask = causal_mask(num_latents, length)
+        cache = []
+        for block in self.blocks:
+            x, present = block(x, mask, deterministic=deterministic)
+            cache.append(present)
+        return self._logits(x[:, num_latents:]), tuple(cache)
+
+    def decode_next(
+        self, embedding: jax.Array, cache: tuple[KeyValue, ...], length: jax.Array
+    ) -> tuple[jax.Array, tuple[KeyValue, ...]]:
+        """Reads one more token.
+
+        Args:
+            embedding: [B, 1, D], the new token.
+            cache: N layers of [B, M + W, H, K].
+            length: int [], tokens already in the window.
+
+        Returns:
+            Float32 logits [B, A] and the cache with the new token.
+        """
+        x = self._place(embedding, length)
+        index = self.config.n_latent + length
+        mask = jnp.arange(cache[0].key.shape[1]) <= index
+        after = []
+        for block, past in zip(self.blocks, cache, strict=True):
+            x, present = block(x, mask, past, index)
+            after.append(present)
+        return self._logits(x)[:, 0], tuple(after)
+
+    def _place(self, embeddings: jax.Array, start: jax.Array | int) -> jax.Array:
+        """Adds the positions from `start` on; positions count from the window's start."""
+        length = embeddings.shape[-2]
+        position = jax.lax.dynamic_slice_in_dim(self.position, start, length)
+        return embeddings + position.astype(self.dtype)
+
+    def _logits(self, x: jax.Array) -> jax.Array:
+        return self.head(self.norm(x)).astype(jnp.float32)
+
+
+def make_policy(config: Config, spec: EnvSpec) -> Policy:
+    """Builds the policy that the settings describe."""
+    dtype = config.model.dtype
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return Policy(
+        config=config.model,
+        spec=spec,
+        window=config.data.max_uncompressed_length,
+        compress_length=config.data.max_compress_length,
+        dtype=jnp.dtype(dtype),
+    )
+
+
+def init_params(policy: Policy, key: jax.Array) -> Params:
+    """Draws initial parameters (float32)."""
+    tokens = first_tokens(jnp.zeros((1, policy.window, len(policy.spec.obs_sizes)), jnp.int32))
+    mask = jnp.ones((1, policy.window), bool)
+
+    def touch_everything(module: Policy) -> jax.Array:
+        embeddings = module.embed(tokens)
+        memory = module.initial_memory(1)
+        memory = module.compress(memory, module.project(embeddings), mask)
+        return module.decode(memory, embeddings)[0]
+
+    variables: Any = policy.init(key, method=touch_everything)
+    return variables["params"]

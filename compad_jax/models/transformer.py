@@ -1,0 +1,147 @@
+"""A causal pre-LN transformer whose first positions are memory latents, with a KV cache.
+
+Source: Vaswani et al. (2017), Attention is all you need; pre-LN as in Xiong et al. (2020).
+"""
+
+from typing import Any
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from compad_jax.config import ModelConfig
+from compad_jax.types import KeyValue
+
+
+def causal_mask(num_latents: int, length: int) -> jax.Array:
+    """Who attends to whom in `[latents | tokens]`.
+
+    Latents see all latents; a token sees all latents and the tokens up to itself.
+
+    Args:
+        num_latents: M.
+        length: L.
+
+    Returns:
+        bool [M + L, M + L], true where row attends to column.
+    """
+    position = jnp.arange(num_latents + length)
+    return (position[None] <= position[:, None]) | (position[None] < num_latents)
+
+
+def attend(
+    query: jax.Array, past: KeyValue, mask: jax.Array, dropout: nn.Module, *, deterministic: bool
+) -> jax.Array:
+    """Scaled dot-product attention with float32 softmax.
+
+    Args:
+        query: [B, Q, H, K].
+        past: keys and values, [B, L, H, K].
+        mask: bool, broadcastable to [B, H, Q, L].
+        dropout: applied to the attention weights.
+        deterministic: no dropout.
+
+    Returns:
+        [B, Q, H * K].
+    """
+    chex.assert_equal_shape([past.key, past.value])
+    chex.assert_equal_shape_suffix([query, past.key], 2)
+    no_dropout = deterministic or not getattr(dropout, "rate", 0.0)
+    if jax.default_backend() != "cpu" and no_dropout:
+        out = jax.nn.dot_product_attention(query, past.key, past.value, mask=mask)
+    else:  # On a CPU the plain form is faster; the library call knows no dropout.
+        scale = query.shape[-1] ** -0.5
+        scores = jnp.einsum("bqhk,blhk->bhql", query * scale, past.key).astype(jnp.float32)
+        weights = jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
+        weights = dropout(weights, deterministic=deterministic).astype(query.dtype)
+        out = jnp.einsum("bhql,blhk->bqhk", weights, past.value)
+    return out.reshape(*out.shape[:2], -1)
+
+
+class Linear(nn.Dense):
+    """A dense layer that multiplies flat matrices.
+
+    With two batch axes XLA's CPU backend transposes the whole activation to get the
+    weights' gradient, which takes four times as long as the product itself.
+    """
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """[..., D] -> [..., features]."""
+        flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
+        return flat.reshape(*inputs.shape[:-1], self.features)
+
+
+class FeedForward(nn.Module):
+    """LayerNorm, wide layer, GELU, back to the residual stream."""
+
+    config: ModelConfig
+    dtype: Any
+    residual_scale: float  # Shrinks the output's initial weights with depth.
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, deterministic: bool) -> jax.Array:
+        """[..., D] -> [..., D], to be added to the residual stream."""
+        hidden = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+        hidden = Linear(self.config.tf_dim_feedforward, dtype=self.dtype, name="wide")(hidden)
+        hidden = nn.gelu(hidden)
+        out = Linear(
+            x.shape[-1],
+            dtype=self.dtype,
+            kernel_init=residual_init(self.residual_scale),
+            name="out",
+        )(hidden)
+        return nn.Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
+
+
+def residual_init(scale: float) -> nn.initializers.Initializer:
+    """LeCun-normal weights, scaled: keeps the residual stream's variance flat in depth."""
+    return nn.initializers.variance_scaling(scale**2, "fan_in", "truncated_normal")
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward, each added to the residual stream."""
+
+    config: ModelConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        past: KeyValue | None = None,
+        index: jax.Array | int = 0,
+        *,
+        deterministic: bool = True,
+    ) -> tuple[jax.Array, KeyValue]:
+        """Applies the block to new positions.
+
+        Args:
+            x: [B, Q, D], the new positions.
+            mask: bool, broadcastable to [B, H, Q, keys].
+            past: cached keys and values, [B, keys, H, K]; without it the new positions
+                attend to themselves only, and keys = Q.
+            index: where in `past` the new positions stand.
+            deterministic: no dropout.
+
+        Returns:
+            [B, Q, D] and the keys and values, now with the new positions.
+        """
+        chex.assert_rank(x, 3)
+        heads, width = self.config.tf_n_head, self.config.tf_n_embd
+        scale = (2 * self.config.tf_n_layer) ** -0.5
+        normed = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+        qkv = Linear(3 * width, dtype=self.dtype, name="qkv")(normed)
+        query, key, value = jnp.split(qkv.reshape(*x.shape[:2], 3 * heads, -1), 3, axis=2)
+        if past is not None:
+            key = jax.lax.dynamic_update_slice_in_dim(past.key, key, index, axis=1)
+            value = jax.lax.dynamic_update_slice_in_dim(past.value, value, index, axis=1)
+        present = KeyValue(key, value)
+        dropout = nn.Dropout(self.config.tf_attn_dropout)
+        mixed = attend(query, present, mask, dropout, deterministic=deterministic)
+        out = Linear(width, dtype=self.dtype, kernel_init=residual_init(scale), name="out")(mixed)
+        x = x + nn.Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
+        feed_forward = FeedForward(self.config, self.dtype, scale, name="feed_forward")
+        return x + feed_forward(x, deterministic=deterministic), present

@@ -1,0 +1,235 @@
+"""Reports: the page of an evaluation, the comparison of runs, and their tables."""
+
+import base64
+import glob
+import html
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from compad_jax.config import ConfigError
+from compad_jax.figures import (
+    Evaluation,
+    Summary,
+    final_of,
+    percent,
+    place_of,
+    save_comparison,
+    save_learning_curve,
+    shorten,
+    title_of,
+)
+
+_OUTCOME = {True: "pass", False: "FAIL", None: "not measured"}
+_SHARED = ("env", "split", "num_episodes", "num_tasks", "horizon")  # By comparable evaluations.
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 1rem; }}
+h1 {{ font-size: 1.35rem; line-height: 1.3; }} h2 {{ font-size: 1.05rem; margin: 2rem 0 .5rem; }}
+img {{ max-width: 100%; background: #fff; border-radius: 6px; }} div {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; text-align: left; }}
+th, td {{ padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid #8884; }}
+</style><h1>{title}</h1>
+<img alt="{title}" src="data:image/png;base64,{picture}">
+{body}
+</html>
+"""
+
+
+def publish(directories: Sequence[str]) -> None:
+    """Writes the report of each evaluation, then prints one table and where to look."""
+    for directory in directories:
+        write_report(directory)
+    print(table([_load(directory)[0] for directory in directories]))
+    for directory in directories:
+        print(os.path.join(directory, "report.html"))
+
+
+def write_report(directory: str) -> None:
+    """Writes `learning_curve.png` and a self-contained `report.html` of one evaluation.
+
+    Args:
+        directory: holds `summary.json` and `curve.csv`; receives the two files.
+
+    Raises:
+        ConfigError: no readable evaluation is there.
+    """
+    summary, curve = _load(directory)
+    figure = os.path.join(directory, "learning_curve.png")
+    save_learning_curve((summary, curve), figure)
+    sections = {
+        "Result": [{"": name, "value": value} for name, value in _headline(summary).items()],
+        "Goals": summary["per_task"],
+        "Criteria": [{**c, "passed": _OUTCOME[c["passed"]]} for c in summary["criteria"]],
+        "Settings": [{"": name, "value": value} for name, value in _flatten(summary["config"])],
+    }
+    _write_page(os.path.join(directory, "report.html"), title_of(summary), figure, sections)
+
+
+def compare(run_directories: Sequence[str], directory: str) -> str:
+    """Draws runs into one figure and writes their headline numbers beside it.
+
+    Where runs hold evaluations of several kinds, one kind that all of them share is
+    drawn: of held-out tasks before others, then the longest.
+
+    Args:
+        run_directories: each holds `eval/*/summary.json` and `curve.csv`.
+        directory: receives `comparison.png`, `comparison.json` and `comparison.html`.
+
+    Returns:
+        The table of all evaluations drawn.
+
+    Raises:
+        ConfigError: a run has no evaluation, or two runs cannot be compared.
+    """
+    evaluations = _comparable({run: _load_run(run) for run in run_directories})
+    summaries = [summary for summary, _ in evaluations]
+    os.makedirs(directory, exist_ok=True)
+    figure = os.path.join(directory, "comparison.png")
+    save_comparison(evaluations, figure)
+    with open(os.path.join(directory, "comparison.json"), "w", encoding="utf-8") as file:
+        json.dump([_headline(summary) for summary in summaries], file, indent=2)
+    title = f"{len(set(run_directories))} runs: {place_of(summaries[0])}"
+    sections = {"Result": [_row(summary) for summary in summaries]}
+    _write_page(os.path.join(directory, "comparison.html"), title, figure, sections)
+    return table(summaries)
+
+
+def table(summaries: Sequence[Summary], *, width: int = 110) -> str:
+    """Formats evaluations as aligned plain text.
+
+    Args:
+        summaries: contents of `summary.json`, a row each.
+        width: most columns of a line; a long run name loses its middle.
+
+    Returns:
+        Header and rows. `overall`, `final` (the last tenth of the episodes) and
+        `worst goal` (its final value) are shares of the optimum.
+    """
+    rows = [_row(summary) for summary in summaries]
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sizes[0] = min(sizes[0], width - sum(sizes[1:]) - 2 * len(sizes[1:]))
+    cells = "  ".join(f"{{:{'<' if i < 3 else '>'}{size}}}" for i, size in enumerate(sizes))
+    return "\n".join(cells.format(shorten(run, sizes[0]), *others) for run, *others in lines)
+
+
+# --- Reading -----------------------------------------------------------------------
+
+
+def _load(directory: str) -> Evaluation:
+    """Reads one evaluation directory."""
+    try:
+        with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
+            summary = json.load(file)
+        path = os.path.join(directory, "curve.csv")
+        return summary, np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{directory}: no readable evaluation ({error})") from error
+
+
+def _load_run(run: str) -> list[Evaluation]:
+    """Reads all finished evaluations of a run."""
+    paths = sorted(glob.glob(os.path.join(glob.escape(run), "eval", "*", "summary.json")))
+    if not paths:
+        raise ConfigError(f"{run}: no finished evaluation; run eval_main.py first")
+    return [_load(os.path.dirname(path)) for path in paths]
+
+
+def _comparable(runs: dict[str, list[Evaluation]]) -> list[Evaluation]:
+    """The evaluations of one kind that all runs share, each named by its run."""
+    kinds = {
+        run: {tuple(summary[name] for name in _SHARED) for summary, _ in evaluations}
+        for run, evaluations in runs.items()
+    }
+    first, *_ = runs
+    shared = kinds[first]
+    for run in runs:
+        if not shared & kinds[run]:
+            raise ConfigError(f"{first} and {run} differ: {_difference(shared, kinds[run])}")
+        shared = shared & kinds[run]
+    chosen = max(shared, key=lambda kind: (kind[1] == "held_out", kind[2]))
+    parent = os.path.commonpath([os.path.dirname(os.path.abspath(run)) for run in runs])
+    return [
+        ({**summary, "run": os.path.relpath(run, parent)}, curve)
+        for run, evaluations in runs.items()
+        for summary, curve in evaluations
+        if tuple(summary[name] for name in _SHARED) == chosen
+    ]
+
+
+def _difference(left: set[tuple[Any, ...]], right: set[tuple[Any, ...]]) -> str:
+    """What keeps the two most similar kinds apart."""
+    pairs = (zip(_SHARED, a, b, strict=True) for a, b in itertools.product(left, right))
+    texts = ([f"{name} {x} and {y}" for name, x, y in pair if x != y] for pair in pairs)
+    fewest = min(texts, key=lambda text: (len(text), text))
+    return ", ".join(fewest)
+
+
+def _row(summary: Summary) -> dict[str, str]:
+    """One evaluation in the table."""
+    worst = min(goal["final_fraction_of_optimum"] for goal in summary["per_task"])
+    return {
+        "run": summary["run"],
+        "method": summary["method"],
+        "acting": summary["action_selection"],
+        "overall": f"{percent(summary['fraction_of_optimum'])}%",
+        "final [95% CI]": final_of(summary),
+        "worst goal": f"{percent(worst)}%",
+        "to 90%": str(summary["episodes_to_90_percent"] or "never"),
+        "compressions": f"{summary['num_compressions']:,}",
+        "steps/s": f"{summary['env_steps_per_second']:,.0f}",
+    }
+
+
+def _headline(summary: Summary) -> Summary:
+    nested = ("per_task", "criteria", "config")
+    return {name: value for name, value in summary.items() if name not in nested}
+
+
+def _flatten(values: Summary, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as (dotted path, value)."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{where}{name}.")
+        else:
+            yield where + name, value
+
+
+def _html_table(records: Sequence[Summary]) -> str:
+    """Table of dictionaries with equal keys, with everything escaped."""
+    lines = [[f"<th>{html.escape(name)}</th>" for name in records[0]]] if records else []
+    lines += [[f"<td>{html.escape(_format(x))}</td>" for x in r.values()] for r in records]
+    return (
+        "<div><table>" + "".join(f"\n<tr>{''.join(line)}</tr>" for line in lines) + "</table></div>"
+    )
+
+
+def _format(value: Any) -> str:
+    """Text of a value for people."""
+    if isinstance(value, int | float) and abs(value) >= 1e4:
+        return f"{value:,.0f}"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, dict):
+        value = [f"{name} {item}" for name, item in value.items()]
+    if isinstance(value, list):
+        return ", ".join(map(_format, value))
+    return "-" if value is None else str(value)
+
+
+def _write_page(path: str, title: str, figure: str, sections: dict[str, list[Summary]]) -> None:
+    """Writes a page without scripts or external resources."""
+    with open(figure, "rb") as file:
+        picture = base64.b64encode(file.read()).decode()
+    body = "\n".join(
+        f"<h2>{name}</h2>\n{_html_table(records)}" for name, records in sections.items()
+    )
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(_PAGE.format(title=html.escape(title), picture=picture, body=body))

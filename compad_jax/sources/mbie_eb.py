@@ -1,0 +1,125 @@
+"""Model-based interval estimation with an exploration bonus: a systematic teacher.
+
+Source: Strehl & Littman (2008), An analysis of model-based interval estimation for
+Markov decision processes, section 3.2 (MBIE-EB). Deviations: the transitions are
+known and only rewards are learned, as a function of the state entered; rewards are
+deterministic, so the bonus is constant until a state has `known_visits` visits and
+zero after; planning takes `horizon` sweeps from zero at every step.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from compad_jax.config import MbieEbConfig
+from compad_jax.envs import base
+from compad_jax.types import History, Transition
+
+_TIE = 1e-5  # Values closer than this are equal: float32 sums along different paths.
+
+
+class _Learner(NamedTuple):
+    """R independent learners; streams are the last axis, where vector units read them."""
+
+    episode: base.EpisodeState  # [R]
+    obs: jax.Array  # int [R, O]
+    visits: jax.Array  # float [states, R]
+    reward_sum: jax.Array  # float [states, R]
+
+
+def make_mbie_eb(
+    env: base.Env, config: MbieEbConfig, *, num_streams: int, num_steps: int
+) -> Callable[[jax.Array, jax.Array], History]:
+    """Builds the source.
+
+    Args:
+        env: the environment.
+        config: the learner's settings.
+        num_streams: independent learners of a task, R.
+        num_steps: environment steps of each, T.
+
+    Returns:
+        Function (key, task) -> History [R, T].
+    """
+
+    def learn(key: jax.Array, task: jax.Array) -> History:
+        next_state = env.tabular(task).next_state
+        reset_key, key = jax.random.split(key)
+        reset_keys = jax.random.split(reset_key, num_streams)
+        episode, obs = jax.vmap(lambda k: base.reset(env, k, task))(reset_keys)
+        unknown = jnp.zeros((len(next_state), num_streams))
+        learner = _Learner(episode, obs, visits=unknown, reward_sum=unknown)
+
+        def act(learner: _Learner, key: jax.Array) -> tuple[_Learner, History]:
+            action_key, step_key = jax.random.split(key)
+            log_probs = jnp.log(_policy(env, config, next_state, learner))
+            action = jax.random.categorical(action_key, log_probs)
+            step = jax.vmap(lambda k, s, a: base.step(env, k, s, a, task))
+            timestep = step(jax.random.split(step_key, num_streams), learner.episode, action)
+            entered = env.state_index(timestep.next_obs)
+            streams = jnp.arange(num_streams)
+            after = _Learner(
+                episode=timestep.state,
+                obs=timestep.obs,
+                visits=learner.visits.at[entered, streams].add(1),
+                reward_sum=learner.reward_sum.at[entered, streams].add(timestep.reward),
+            )
+            done = timestep.terminated | timestep.truncated
+            transition = Transition(learner.obs, action, timestep.reward, timestep.next_obs, done)
+            return after, History(transition, log_probs)
+
+        _, history = jax.lax.scan(act, learner, jax.random.split(key, num_steps))
+        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), history)
+
+    return learn
+
+
+def optimistic_values(
+    reward: jax.Array, next_state: jax.Array, *, discount: float, num_sweeps: int
+) -> jax.Array:
+    """Value of entering each state, by value iteration from zero.
+
+    u(s') = r(s') + discount * max_a u(next(s', a)).
+
+    Args:
+        reward: float [states, R], of entering a state, bonus included.
+        next_state: int [states, A], shared by all streams.
+        discount: in [0, 1).
+        num_sweeps: sweeps over all states.
+
+    Returns:
+        float [states, R].
+    """
+    chex.assert_rank([reward, next_state], 2)
+
+    def sweep(entered: jax.Array, _: None) -> tuple[jax.Array, None]:
+        # One gather of whole rows an action: eight times faster than one of scalars.
+        best = entered[next_state[:, 0]]
+        for action in range(1, next_state.shape[1]):
+            best = jnp.maximum(best, entered[next_state[:, action]])
+        return reward + discount * best, None
+
+    entered, _ = jax.lax.scan(sweep, reward, length=num_sweeps)
+    return entered
+
+
+def _policy(
+    env: base.Env, config: MbieEbConfig, next_state: jax.Array, learner: _Learner
+) -> jax.Array:
+    """Action probabilities of every stream, float [R, A]."""
+    mean_reward = learner.reward_sum / jnp.maximum(learner.visits, 1)
+    bonus = jnp.where(learner.visits < config.known_visits, config.bonus, 0.0)
+    entered = optimistic_values(
+        mean_reward + bonus, next_state, discount=config.discount, num_sweeps=env.spec.horizon
+    )
+    reachable = next_state[env.state_index(learner.obs)]  # [R, A]
+    value = jnp.take_along_axis(entered.T, reachable, axis=1)
+    best = value >= value.max(-1, keepdims=True) - _TIE
+    if not config.random_ties:
+        best = jax.nn.one_hot(best.argmax(-1), best.shape[-1], dtype=bool)
+    greedy = best / best.sum(-1, keepdims=True)
+    noise = config.random_action_rate
+    return (1 - noise) * greedy + noise / env.spec.num_actions

@@ -1,0 +1,212 @@
+"""The training job: histories in, checkpoints and metrics out; goes on where it stopped."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from compad_jax import sharding
+from compad_jax.checkpoint import Checkpoints
+from compad_jax.collect import load_histories
+from compad_jax.config import Config, load_json, require_equal, save_json, to_dict
+from compad_jax.data.sampler import Dataset, make_dataset, plan_segments, sample_segments
+from compad_jax.envs import make_env
+from compad_jax.envs.split import split_tasks
+from compad_jax.logger import MetricsLogger
+from compad_jax.models import make_policy
+from compad_jax.optimizer import make_optimizer
+from compad_jax.train_step import (
+    Sampler,
+    TrainState,
+    init_train_state,
+    make_measure,
+    make_train_steps,
+)
+from compad_jax.types import Segments
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; everything is saved."""
+
+
+def train(config: Config, workdir: str) -> None:
+    """Trains, or goes on training, until `train_timesteps`.
+
+    The result depends on the settings only, not on interruptions: step n draws all its
+    randomness from fold_in(key, n), and lines logged after the last checkpoint are dropped.
+
+    Args:
+        config: all settings.
+        workdir: run directory; made if missing.
+
+    Raises:
+        ConfigError: `workdir` holds a run with other settings, or the data are unusable.
+        Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was saved first.
+        FloatingPointError: the loss is not finite; the last checkpoint is from before.
+    """
+    claim_workdir(config, workdir)
+    policy = make_policy(config, make_env(config.env).spec)
+    mesh = sharding.make_mesh()
+    sharding.check_batch_size(config.train.train_batch_size, mesh)
+    optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
+    init_key, step_key, measure_key = jax.random.split(jax.random.key(config.train.seed), 3)
+    state = init_train_state(policy, optimizer, init_key, mesh)
+    with Checkpoints(workdir) as checkpoints:
+        state = _restore(checkpoints, state)
+        step = int(state.step)
+        if step >= config.train.train_timesteps:
+            print(f"{workdir}: training is finished ({step} steps)")
+            return
+        datasets = load_datasets(config, mesh)
+        sample = partial(
+            sample_segments,
+            plan=plan_segments(config),
+            batch_size=config.train.train_batch_size,
+        )
+        num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
+        print(f"{workdir}: {num_parameters:,} parameters, at step {step}", flush=True)
+        measured = _draw_measured(config, sample, datasets, measure_key)
+        measure = make_measure(policy, config.optimizer.label_smoothing)
+        train_steps = make_train_steps(policy, optimizer, sample, config, mesh)
+        bar = tqdm(total=config.train.train_timesteps, initial=step, unit="step", mininterval=1)
+        with bar, MetricsLogger(workdir, step) as logger, _stop_requests() as stop:
+            progress = _Progress(logger, bar, config.train.log_every)
+            while step < config.train.train_timesteps:
+                state, metrics = train_steps(state, datasets["train"], step_key)
+                step += config.train.log_every
+                last = step == config.train.train_timesteps
+                if last or step % config.train.eval_every == 0:
+                    metrics |= {
+                        f"{name}_{key}": value
+                        for name, segments in measured.items()
+                        for key, value in measure(state.params, segments).items()
+                    }
+                progress.push(step, metrics)
+                if last or stop or step % config.train.checkpoint_every == 0:
+                    progress.flush()
+                    loss = float(metrics.get("validation_loss", float("nan")))
+                    checkpoints.save(step, state.params, _rest(state), loss)
+                if stop and not last:
+                    raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}")
+
+
+def claim_workdir(config: Config, workdir: str) -> None:
+    """Writes the settings into a new run directory, or compares them with an old one's.
+
+    Raises:
+        ConfigError: the directory belongs to a run that was trained differently.
+    """
+    path = os.path.join(workdir, "config.json")
+    if not os.path.exists(path):
+        os.makedirs(workdir, exist_ok=True)
+        save_json(config, path)
+        return
+    old, new = to_dict(load_json(path)), to_dict(config)
+    del old["eval"], new["eval"]  # Says nothing about the training.
+    require_equal(workdir, old, new, "name another --workdir")
+
+
+def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]:
+    """The histories of each part of the split, on every device.
+
+    Args:
+        config: all settings.
+        mesh: the devices.
+
+    Returns:
+        Datasets train, validation and held_out; they share no task. Only `train` is
+        learned from, only `validation` chooses a checkpoint; `held_out` is reported.
+    """
+    history = load_histories(config)
+    split = split_tasks(history.transition.action.shape[0], config.env)
+    smoothing = config.optimizer.label_smoothing
+    return {
+        name: jax.device_put(make_dataset(history, tasks, smoothing), sharding.replicated(mesh))
+        for name, tasks in split._asdict().items()
+    }
+
+
+def _rest(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint keeps beside the parameters."""
+    return {"step": state.step, "opt_state": state.opt_state}
+
+
+def _restore(checkpoints: Checkpoints, state: TrainState) -> TrainState:
+    """The newest saved state, or `state` where there is none."""
+    restored = checkpoints.restore_latest(state.params, _rest(state))
+    if not restored:
+        return state
+    _, params, rest = restored
+    return TrainState(params=params, **rest)
+
+
+def _draw_measured(
+    config: Config, sample: Sampler, datasets: dict[str, Dataset], key: jax.Array
+) -> dict[str, Segments]:
+    """Fixed batches [batches, B, S, L] of the histories that are measured, not trained on."""
+    keys = jax.random.split(key, config.train.eval_batches)
+    draw = jax.jit(lambda dataset: jax.lax.map(lambda k: sample(k, dataset), keys))
+    return {name: draw(datasets[name]) for name in ("validation", "held_out")}
+
+
+class _Progress:
+    """Shows and logs the metrics of one dispatch while the next one runs."""
+
+    def __init__(self, logger: MetricsLogger, bar: Any, steps_a_push: int) -> None:
+        self._logger, self._bar, self._steps_a_push = logger, bar, steps_a_push
+        self._pending: tuple[int, dict[str, jax.Array]] | None = None
+        self._time = time.monotonic()
+
+    def push(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Takes the metrics of a dispatch that may not have finished yet."""
+        self.flush()
+        self._pending = (step, metrics)
+
+    def flush(self) -> None:
+        """Waits for the pending metrics and logs them; raises if the loss is not finite."""
+        if self._pending is None:
+            return
+        step, metrics = self._pending[0], jax.device_get(self._pending[1])
+        self._pending = None
+        if not np.isfinite(metrics["loss"]):
+            raise FloatingPointError(f"the loss is {metrics['loss']} at step {step}")
+        now = time.monotonic()
+        tokens_per_second = metrics["num_tokens"] * self._steps_a_push / (now - self._time)
+        self._time = now
+        self._logger.write(step, metrics | {"tokens_per_second": tokens_per_second})
+        shown = {name: f"{metrics[name]:.3f}" for name in ("loss", "floor", "accuracy")}
+        self._bar.set_postfix(shown | {"tokens/s": f"{tokens_per_second:,.0f}"}, refresh=False)
+        self._bar.update(step - self._bar.n)
+
+
+class _StopRequest:
+    """True once SIGTERM or Ctrl-C arrived."""
+
+    def __init__(self) -> None:
+        self._requested = False
+
+    def __bool__(self) -> bool:
+        return self._requested
+
+    def __call__(self, *_: object) -> None:
+        """The signal handler."""
+        self._requested = True
+
+
+@contextmanager
+def _stop_requests() -> Iterator[_StopRequest]:
+    """Turns the two signals into a flag, so that a step is finished and saved first."""
+    request = _StopRequest()
+    old = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,71 @@
+"""The tuples that cross modules, and the one legend of shape letters.
+
+    B  batch            T  environment steps     L  tokens of a segment
+    S  segments         M  memory latents        D  width
+    H  heads            K  width of a head       A  actions
+    G  tasks (goals)    R  seeds or streams      O  coordinates of an observation
+    N  layers           W  tokens of the window
+
+Leading axes are written `...` where a function works for any number of them.
+"""
+
+from typing import NamedTuple
+
+import jax
+
+
+class Transition(NamedTuple):
+    """One environment step. `next_obs` is the final observation where `done`, not a reset."""
+
+    obs: jax.Array  # int [..., O], coordinate i in [0, obs_sizes[i]).
+    action: jax.Array  # int [...], in [0, A).
+    reward: jax.Array  # float [...].
+    next_obs: jax.Array  # int [..., O].
+    done: jax.Array  # bool [...], the episode ended with this step.
+
+
+class History(NamedTuple):
+    """The life of one learner, or of many with leading axes."""
+
+    transition: Transition  # [..., T]
+    log_probs: jax.Array  # float [..., T, A], the source's policy when it acted.
+
+    @property
+    def log_prob(self) -> jax.Array:
+        """Log-probability of the action taken, float [..., T]."""
+        index = self.transition.action[..., None].astype("int32")
+        return jax.numpy.take_along_axis(self.log_probs, index, axis=-1)[..., 0]
+
+
+class Tokens(NamedTuple):
+    """All that is known when an action is due: the last transition and the current state."""
+
+    previous: Transition  # [..., L], zeros where `is_first`.
+    is_first: jax.Array  # bool [..., L], true only at the start of a history.
+    obs: jax.Array  # int [..., L, O], the current state.
+
+
+class Segments(NamedTuple):
+    """Consecutive pieces of windows of histories; padding is on the right."""
+
+    tokens: Tokens  # [..., S, L]
+    action: jax.Array  # int [..., S, L], the targets.
+    mask: jax.Array  # bool [..., S, L], true for real tokens.
+    floor: jax.Array  # float [..., S, L], lowest expected loss of a target, in nats.
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of one attention layer."""
+
+    key: jax.Array  # [..., L, H, K]
+    value: jax.Array  # [..., L, H, K]
+
+
+class Window(NamedTuple):
+    """The state of a policy that acts: its memory and the tokens not yet compressed."""
+
+    memory: jax.Array  # float [B, M, D]
+    embeddings: jax.Array  # float [B, W, D], embedded tokens; zeros from `length` on.
+    cache: tuple[KeyValue, ...]  # N layers of [B, M + W, H, K].
+    length: jax.Array  # int [], tokens in the window, the same for the whole batch.
+    num_compressions: jax.Array  # int [].
