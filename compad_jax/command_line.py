@@ -127,9 +127,10 @@ def _run_config_file(path: str) -> Any:
     if not os.path.isfile(path):
         raise ConfigError(f"--config {path}: no such file")
     try:
-        return runpy.run_path(path)["get_config"]()
-    except KeyError as error:
-        raise ConfigError(f"--config {path}: {_one_line(error)}, expected get_config()") from error
+        program = runpy.run_path(path)
+        if "get_config" not in program:
+            raise NameError("defines no get_config()")
+        return program["get_config"]()
     except Exception as error:  # A config file is a program: anything may go wrong in it.
         raise ConfigError(f"--config {path}: {_one_line(error)}") from error
 
@@ -143,9 +144,9 @@ def _update(values: Any, changes: Any) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    """An error's text without its line breaks and nested quotes."""
-    text = " ".join(str(error).replace("\\n", " ").replace("\\'", "").split())
-    return text.strip("'\" ") or type(error).__name__
+    """An error's text without line breaks; its type if there is no text."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split()) or type(error).__name__
 
 
 def _default_workdir(path: str, from_file: dict[str, Any], final: dict[str, Any]) -> str:

@@ -125,8 +125,14 @@ def cut_segments(
     step = first[:, None] + offset
     mask = (offset < lengths[:, None]) & (step < num_steps)
     now = jnp.clip(step, 0, num_steps - 1)
-    before = jnp.maximum(now - 1, 0)
-    previous = jax.tree.map(lambda x: x[row, before], dataset.transition)
-    tokens = Tokens(previous=previous, is_first=now == 0, obs=dataset.transition.obs[row, now])
+    is_first = now == 0
+
+    def before(x: jax.Array) -> jax.Array:
+        """The entries one step earlier; zeros where there are none."""
+        none = is_first.reshape(*is_first.shape, *[1] * (x.ndim - 2))
+        return jnp.where(none, jnp.zeros((), x.dtype), x[row, jnp.maximum(now - 1, 0)])
+
+    previous = jax.tree.map(before, dataset.transition)
+    tokens = Tokens(previous=previous, is_first=is_first, obs=dataset.transition.obs[row, now])
     action = dataset.transition.action[row, now]
     return Segments(tokens, action, mask, dataset.floor[row, now])

@@ -90,7 +90,7 @@ def read_store(directory: str, settings: dict[str, Any]) -> History:
     for name, entry in manifest["arrays"].items():
         try:
             array = _open(os.path.join(directory, name)).read().result()
-        except ValueError as error:
+        except Exception as error:  # TensorStore raises many kinds on flipped bytes.
             raise ConfigError(f"{directory}/{name}: is damaged; {advice}") from error
         if _checksum(array) != entry["sha256"]:
             raise ConfigError(f"{directory}/{name}: is damaged (checksum); {advice}")
@@ -107,7 +107,8 @@ def _flatten(history: History) -> dict[str, np.ndarray]:
 def _compact(array: np.ndarray) -> np.ndarray:
     """Integers in the smallest signed type that holds them."""
     if array.dtype.kind == "i":
-        return array.astype(np.min_scalar_type(-int(array.max()) - 1))
+        low = min(int(array.min()), -int(array.max()) - 1)
+        return array.astype(np.min_scalar_type(low))
     return array
 
 

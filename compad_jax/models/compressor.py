@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.config import ModelConfig
-from compad_jax.models.transformer import FeedForward, Linear, attend, residual_init
+from compad_jax.models.transformer import FeedForward, Linear, attend, residual_init, split_heads
 from compad_jax.types import KeyValue
 
 
@@ -37,8 +37,7 @@ class CompressorBlock(nn.Module):
     def project(self, segment: jax.Array) -> KeyValue:
         """Keys and values of a segment, [..., L, D] -> [..., L, H, K]; needs no memory."""
         kv = self.kv_segment(self.norm_segment(segment))
-        heads = 2 * self.config.encoder_n_head
-        return KeyValue(*jnp.split(kv.reshape(*segment.shape[:-1], heads, -1), 2, axis=-2))
+        return KeyValue(*split_heads(kv, 2, self.config.encoder_n_head))
 
     def __call__(
         self, latents: jax.Array, segment: KeyValue, mask: jax.Array, *, deterministic: bool
@@ -46,8 +45,7 @@ class CompressorBlock(nn.Module):
         """[B, M, D] latents, [B, L, H, K] segment, bool [B, L] mask -> [B, M, D]."""
         batch, num_latents, _ = latents.shape
         qkv = self.qkv_latent(self.norm_latent(latents))
-        heads = 3 * self.config.encoder_n_head
-        query, key, value = jnp.split(qkv.reshape(batch, num_latents, heads, -1), 3, axis=2)
+        query, key, value = split_heads(qkv, 3, self.config.encoder_n_head)
         everything = KeyValue(
             jnp.concatenate([key, segment.key], axis=1),
             jnp.concatenate([value, segment.value], axis=1),

@@ -3,6 +3,7 @@
 Source: Vaswani et al. (2017), Attention is all you need; pre-LN as in Xiong et al. (2020).
 """
 
+import math
 from typing import Any
 
 import chex
@@ -56,7 +57,13 @@ def attend(
         weights = jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
         weights = dropout(weights, deterministic=deterministic).astype(query.dtype)
         out = jnp.einsum("bhql,blhk->bqhk", weights, past.value)
-    return out.reshape(*out.shape[:2], -1)
+    return out.reshape(*out.shape[:2], math.prod(out.shape[2:]))
+
+
+def split_heads(x: jax.Array, parts: int, heads: int) -> list[jax.Array]:
+    """[..., parts * H * K] -> `parts` arrays [..., H, K]."""
+    x = x.reshape(*x.shape[:-1], parts * heads, x.shape[-1] // (parts * heads))
+    return jnp.split(x, parts, axis=-2)
 
 
 class Linear(nn.Dense):
@@ -69,7 +76,7 @@ class Linear(nn.Dense):
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """[..., D] -> [..., features]."""
-        flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
+        flat = super().__call__(inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1]))
         return flat.reshape(*inputs.shape[:-1], self.features)
 
 
@@ -134,7 +141,7 @@ class Block(nn.Module):
         scale = (2 * self.config.tf_n_layer) ** -0.5
         normed = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
         qkv = Linear(3 * width, dtype=self.dtype, name="qkv")(normed)
-        query, key, value = jnp.split(qkv.reshape(*x.shape[:2], 3 * heads, -1), 3, axis=2)
+        query, key, value = split_heads(qkv, 3, heads)
         if past is not None:
             key = jax.lax.dynamic_update_slice_in_dim(past.key, key, index, axis=1)
             value = jax.lax.dynamic_update_slice_in_dim(past.value, value, index, axis=1)

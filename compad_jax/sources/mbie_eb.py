@@ -26,6 +26,7 @@ class _Learner(NamedTuple):
 
     episode: base.EpisodeState  # [R]
     obs: jax.Array  # int [R, O]
+    preference: jax.Array  # int [R, A], the likelier of equally good actions is higher.
     visits: jax.Array  # float [states, R]
     reward_sum: jax.Array  # float [states, R]
 
@@ -47,15 +48,20 @@ def make_mbie_eb(
 
     def learn(key: jax.Array, task: jax.Array) -> History:
         next_state = env.tabular(task).next_state
-        reset_key, key = jax.random.split(key)
+        reset_key, preference_key, key = jax.random.split(key, 3)
         reset_keys = jax.random.split(reset_key, num_streams)
         episode, obs = jax.vmap(lambda k: base.reset(env, k, task))(reset_keys)
         unknown = jnp.zeros((len(next_state), num_streams))
-        learner = _Learner(episode, obs, visits=unknown, reward_sum=unknown)
+        preference = _preferences(preference_key, config, num_streams, env.spec.num_actions)
+        learner = _Learner(episode, obs, preference, visits=unknown, reward_sum=unknown)
 
-        def act(learner: _Learner, key: jax.Array) -> tuple[_Learner, History]:
+        def act(
+            learner: _Learner, inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[_Learner, History]:
+            noise, key = inputs
             action_key, step_key = jax.random.split(key)
-            log_probs = jnp.log(_policy(env, config, next_state, learner))
+            greedy = _greedy_policy(env, config, next_state, learner)
+            log_probs = jnp.log((1 - noise) * greedy + noise / env.spec.num_actions)
             action = jax.random.categorical(action_key, log_probs)
             step = jax.vmap(lambda k, s, a: base.step(env, k, s, a, task))
             timestep = step(jax.random.split(step_key, num_streams), learner.episode, action)
@@ -64,6 +70,7 @@ def make_mbie_eb(
             after = _Learner(
                 episode=timestep.state,
                 obs=timestep.obs,
+                preference=learner.preference,
                 visits=learner.visits.at[entered, streams].add(1),
                 reward_sum=learner.reward_sum.at[entered, streams].add(timestep.reward),
             )
@@ -71,7 +78,8 @@ def make_mbie_eb(
             transition = Transition(learner.obs, action, timestep.reward, timestep.next_obs, done)
             return after, History(transition, log_probs)
 
-        _, history = jax.lax.scan(act, learner, jax.random.split(key, num_steps))
+        inputs = (_noise_schedule(config, num_steps), jax.random.split(key, num_steps))
+        _, history = jax.lax.scan(act, learner, inputs)
         return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), history)
 
     return learn
@@ -106,10 +114,17 @@ def optimistic_values(
     return entered
 
 
-def _policy(
+def _noise_schedule(config: MbieEbConfig, num_steps: int) -> jax.Array:
+    """Rate of random actions at every step of a history, float [T]."""
+    progress = jnp.arange(num_steps) / max(1, round(config.anneal_ratio * num_steps))
+    first, last = config.random_action_rate, config.final_random_action_rate
+    return first + (last - first) * jnp.minimum(progress, 1.0)
+
+
+def _greedy_policy(
     env: base.Env, config: MbieEbConfig, next_state: jax.Array, learner: _Learner
 ) -> jax.Array:
-    """Action probabilities of every stream, float [R, A]."""
+    """Probabilities of every stream's actions before any noise, float [R, A]."""
     mean_reward = learner.reward_sum / jnp.maximum(learner.visits, 1)
     bonus = jnp.where(learner.visits < config.known_visits, config.bonus, 0.0)
     entered = optimistic_values(
@@ -118,8 +133,17 @@ def _policy(
     reachable = next_state[env.state_index(learner.obs)]  # [R, A]
     value = jnp.take_along_axis(entered.T, reachable, axis=1)
     best = value >= value.max(-1, keepdims=True) - _TIE
-    if not config.random_ties:
-        best = jax.nn.one_hot(best.argmax(-1), best.shape[-1], dtype=bool)
-    greedy = best / best.sum(-1, keepdims=True)
-    noise = config.random_action_rate
-    return (1 - noise) * greedy + noise / env.spec.num_actions
+    if config.ties != "random":
+        liked = jnp.where(best, learner.preference, 0).argmax(-1)
+        best = jax.nn.one_hot(liked, best.shape[-1], dtype=bool)
+    return best / best.sum(-1, keepdims=True)
+
+
+def _preferences(
+    key: jax.Array, config: MbieEbConfig, num_streams: int, num_actions: int
+) -> jax.Array:
+    """Ranks of the actions, from 1 (least liked) to A, int [R, A]."""
+    first = jnp.arange(num_actions, 0, -1)
+    if config.ties != "preference":
+        return jnp.tile(first, (num_streams, 1))
+    return jax.vmap(lambda k: jax.random.permutation(k, first))(jax.random.split(key, num_streams))

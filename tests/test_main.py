@@ -1,0 +1,184 @@
+"""The two programs as a user runs them, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[1]
+_CONFIG = str(_ROOT / "configs" / "debug.py")
+_UNSTABLE = ("tokens_per_second",)  # Depends on the clock.
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Settings of the processes; a compilation cache makes the later ones quick."""
+    cache = tmp_path_factory.mktemp("cache")
+    return os.environ | {
+        "PYTHONPATH": str(_ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, environment):
+    """Where an uninterrupted run has finished."""
+    path = tmp_path_factory.mktemp("uninterrupted")
+    done = _run(path, environment, "train_main.py", "--config", _CONFIG, "--workdir", "run")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def _run(folder, environment, program, *arguments):
+    return subprocess.run(
+        [sys.executable, str(_ROOT / program), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def _start(folder, environment):
+    command = [sys.executable, str(_ROOT / "train_main.py"), "--config", _CONFIG]
+    return subprocess.Popen(
+        [*command, "--workdir", "run"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _wait_for(condition, process, seconds=150):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _metrics(folder):
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [{k: v for k, v in row.items() if k not in _UNSTABLE} for row in rows]
+
+
+def _summary(folder, selection="greedy"):
+    path = folder / "run" / "eval" / f"held_out-{selection}-6" / "summary.json"
+    summary = json.loads(path.read_text())
+    del summary["env_steps_per_second"]
+    return summary
+
+
+@pytest.mark.timeout(300)
+def test_main_job_writes_everything(folder):
+    run = folder / "run"
+    assert [row["step"] for row in _metrics(folder)] == list(range(5, 41, 5))
+    keys = "step loss nll accuracy floor lr num_tokens depth_nll depth_tokens grad_norm".split()
+    assert set(keys) <= set(_metrics(folder)[0])
+    assert "validation_loss" in _metrics(folder)[-1]
+    assert (run / "config.json").exists()
+    assert list((run / "tensorboard").iterdir())
+    for selection in ("greedy", "sample"):
+        evaluation = run / "eval" / f"held_out-{selection}-6"
+        names = {path.name for path in evaluation.iterdir()}
+        assert names == {"summary.json", "curve.csv", "learning_curve.png", "report.html"}
+        summary = _summary(folder, selection)
+        required = (
+            "env split num_tasks num_seeds num_episodes action_selection optimum_mean mean_return "
+            "fraction_of_optimum final_fraction_of_optimum final_fraction_ci95 per_task "
+            "episodes_to_90_percent num_compressions criteria"
+        ).split()
+        assert set(required) <= set(summary)
+        assert summary["action_selection"] == selection
+        assert len(summary["per_task"]) == summary["num_tasks"] == 3
+        low, high = summary["final_fraction_ci95"]
+        assert 0 <= low <= summary["final_fraction_of_optimum"] <= high <= 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_interrupted_and_resumed_equals_uninterrupted(folder, environment, tmp_path, number):
+    process = _start(tmp_path, environment)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    _wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 4, process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 0, output
+        assert "to go on: python" in output or "held_out-greedy" in output
+    arguments = ("--config", _CONFIG, "--workdir", "run")
+    done = _run(tmp_path, environment, "train_main.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert _metrics(tmp_path) == _metrics(folder)
+    assert _summary(tmp_path) == _summary(folder)
+    assert _summary(tmp_path, "sample") == _summary(folder, "sample")
+
+
+@pytest.mark.timeout(300)
+def test_finished_run_says_so_and_keeps_its_results(folder, environment):
+    before = _metrics(folder), _summary(folder)
+    arguments = ("--config", _CONFIG, "--workdir", "run")
+    done = _run(folder, environment, "train_main.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "training is finished" in done.stdout
+    assert (_metrics(folder), _summary(folder)) == before
+
+
+@pytest.mark.timeout(300)
+def test_other_settings_do_not_touch_a_run(folder, environment):
+    arguments = ("--config", _CONFIG, "--workdir", "run", "--config.optimizer.lr=0.5")
+    done = _run(folder, environment, "train_main.py", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: run: made with other settings")
+    assert "optimizer.lr 0.001, now 0.5" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_eval_main_on_training_tasks_and_comparison(folder, environment):
+    arguments = ("--config", _CONFIG, "--workdir", "run", "--config.eval.split=train")
+    done = _run(folder, environment, "eval_main.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "run" / "eval" / "train-greedy-6" / "summary.json").exists()
+    done = _run(folder, environment, "eval_main.py", "--compare", "run", "run", "--workdir", "both")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "both" / "comparison.png").exists()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--config", "nowhere.py"), "error: --config nowhere.py: no such file"),
+        ((), "error: --config FILE is missing"),
+        (("--config", _CONFIG, "--config.env.gridsize=3"), "no such setting 'gridsize'"),
+        (("--config", _CONFIG, "--config.env.name=maze"), "env.name='maze': known are"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(environment, tmp_path, arguments, message):
+    done = _run(tmp_path, environment, "train_main.py", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.timeout(300)
+def test_evaluation_needs_a_training(environment, tmp_path):
+    arguments = ("--config", _CONFIG, "--workdir", "run")
+    done = _run(tmp_path, environment, "eval_main.py", *arguments)
+    assert done.returncode == 2
+    assert "no usable checkpoint" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,90 @@
+"""What a process sets up and what it says of itself."""
+
+import ctypes
+import platform
+import subprocess
+
+import jax
+import pytest
+
+from compad_jax import runtime
+
+
+def test_configure_raises_the_thresholds_of_malloc(monkeypatch):
+    calls = []
+
+    class Library:
+        def mallopt(self, parameter, value):
+            calls.append((parameter, value))
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+    runtime.configure()
+    assert dict(calls) == {-3: 2**30, -1: 2**31 - 1}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
+
+
+def _no_library(name):
+    raise OSError("no such library")
+
+
+@pytest.mark.parametrize("library", [_no_library, lambda name: object()])
+def test_configure_does_nothing_without_glibc(monkeypatch, library):
+    monkeypatch.setattr(ctypes, "CDLL", library)
+    runtime.configure()
+
+
+def test_configure_here():
+    runtime.configure()
+
+
+def test_hardware_names_devices_and_processor():
+    text = runtime.describe_hardware()
+    assert text.startswith(f"{jax.device_count()} x {jax.devices()[0].device_kind}, ")
+    assert "\n" not in text
+    assert len(text.split(", ", 1)[1]) > 2
+
+
+def test_processor_where_there_is_no_cpuinfo(monkeypatch):
+    def no_file(*arguments, **keywords):
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", no_file)
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert runtime.describe_hardware().endswith(f", {platform.machine()}")
+
+
+def test_versions():
+    versions = runtime.describe_versions()
+    assert versions.keys() == {"jax", "jaxlib", "flax", "optax", "numpy", "python"}
+    assert versions["jax"] == jax.__version__
+    assert versions["python"] == platform.python_version()
+
+
+def _git(*arguments):
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_commit_tells_a_changed_checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _git("init", "--quiet")
+    (tmp_path / "file").write_text("one")
+    _git("add", "file")
+    _git("commit", "--quiet", "--message", "first")
+    commit = _git("rev-parse", "--short", "HEAD")
+    assert runtime.describe_commit() == commit
+    (tmp_path / "untracked").write_text("does not count")
+    assert runtime.describe_commit() == commit
+    (tmp_path / "file").write_text("two")
+    assert runtime.describe_commit() == f"{commit}+changes"
+
+
+def test_commit_outside_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert runtime.describe_commit() is None
+
+
+def test_commit_without_git(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert runtime.describe_commit() is None
