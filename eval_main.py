@@ -11,7 +11,7 @@ from compad_jax.evaluate import evaluate
 
 def main(arguments: Arguments) -> None:
     """Rolls out and reports, or draws finished evaluations into one figure."""
-    runtime.configure()
+    runtime.configure(arguments.config.train.train_batch_size)
     if arguments.compare:
         print(report.compare(arguments.compare, arguments.workdir or "runs/comparison"))
     else:

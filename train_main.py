@@ -3,26 +3,38 @@
 python train_main.py --config configs/small.py [--config.optimizer.lr=3e-4] [--workdir DIR]
 """
 
+import os
 import shlex
 import sys
 
 from compad_jax import report, runtime
+from compad_jax.collect import load_histories
 from compad_jax.command_line import Arguments, run_program
 from compad_jax.evaluate import evaluate
-from compad_jax.train import Interrupted, train
+from compad_jax.train import Interrupted, claim_workdir, train
 
 
 def main(arguments: Arguments) -> None:
     """Trains or goes on training, then evaluates what was trained."""
-    runtime.configure()
+    config, workdir = arguments.config, arguments.workdir
+    runtime.configure(config.train.train_batch_size)
+    claim_workdir(config, workdir)
+    stopwatch = runtime.Stopwatch()
     try:
-        train(arguments.config, arguments.workdir)
-    except Interrupted as stopped:
-        print(f"{stopped}; to go on: python {shlex.join(sys.argv)}")
-        return
+        with stopwatch.phase("collect"):
+            load_histories(config)
+        with stopwatch.phase("train"):
+            train(config, workdir)
+        with stopwatch.phase("evaluate"):
+            directories = evaluate(config, workdir)
+        with stopwatch.phase("report"):
+            report.publish(directories)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        print(f"{stopped or 'stopped'}; to go on: python {shlex.join(sys.argv)}")
     except FloatingPointError as error:
         sys.exit(f"error: {error}; try a lower --config.optimizer.lr")
-    report.publish(evaluate(arguments.config, arguments.workdir))
+    else:
+        stopwatch.save(os.path.join(workdir, "timing.json"))
 
 
 if __name__ == "__main__":

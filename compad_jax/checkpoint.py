@@ -60,7 +60,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, params: Any, rest: Any, validation_loss: float) -> None:
-        """Saves a step; an existing one is left as it is.
+        """Saves a step; replaces an existing one, which was damaged if training got here again.
 
         Args:
             step: optimiser step.
@@ -69,7 +69,7 @@ class Checkpoints:
             validation_loss: the lowest is the best; NaN: not measured, never the best.
         """
         if step in self._manager.all_steps():
-            return
+            self._manager.delete(step)
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -78,6 +78,7 @@ class Checkpoints:
                 checksum=ocp.args.JsonSave({"params": _checksum(params), "rest": _checksum(rest)}),
             ),
             metrics={_LOSS: math.inf if math.isnan(validation_loss) else validation_loss},
+            force=True,  # Also where a later step is there, which then is damaged.
         )
 
     def restore_latest(self, params: Any, rest: Any) -> tuple[int, Any, Any] | None:

@@ -53,12 +53,11 @@ class MbieEbConfig:
     bonus: NonNegative = 0.1  # Reward imagined for a state that is not known yet.
     known_visits: Count = 1  # Visits after which a state counts as known.
     discount: Ratio = 0.95
-    random_action_rate: Ratio = 0.2  # At the start of a history, then falling linearly
-    final_random_action_rate: Ratio = 0.0  # to this one
-    anneal_ratio: Annotated[float, Range(0.0, 1.01)] = 0.5  # at this part of the history.
-    # Among equally good actions: the first; one drawn anew every time; or the one that a
-    # learner likes best, by an order of the actions drawn once for each learner.
-    ties: Annotated[str, Choice(("first", "random", "preference"))] = "preference"
+    random_action_rate: Ratio = 0.1  # At the start of a history, then falling linearly
+    final_random_action_rate: Ratio = 0.01  # to this one, reached
+    anneal_ratio: Positive = 0.5  # after this part of the history.
+    # Among equally good actions: the first, or one drawn anew every time.
+    ties: Annotated[str, Choice(("first", "random"))] = "first"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax import runtime
+from compad_jax import runtime, sharding
 from compad_jax.checkpoint import Checkpoints
 from compad_jax.collect import load_histories
 from compad_jax.config import Config, ConfigError, to_dict
@@ -58,7 +58,9 @@ def evaluate(config: Config, workdir: str) -> list[str]:
     policy = make_policy(config, env.spec)
     abstract = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
     with Checkpoints(workdir) as checkpoints:
-        step, params = checkpoints.restore_params(_on_device(abstract), config.eval.checkpoint)
+        step, params = checkpoints.restore_params(
+            _on_devices(abstract, sharding.make_mesh()), config.eval.checkpoint
+        )
     indices = getattr(split_tasks(len(env.tasks), config.env), config.eval.split)
     tasks = env.tasks[indices]
     returns, speed = rollout_returns(config, env, params, tasks)
@@ -129,7 +131,8 @@ def rollout_returns(
     all_tasks = jnp.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
     greedy = jnp.broadcast_to(jnp.array([True, False])[:, None, None], shape)
     start = jax.jit(lambda *a: init_rollout(policy, params, env, *a))
-    state = start(all_tasks.reshape(batch, -1), keys, greedy.ravel())
+    arguments = (all_tasks.reshape(batch, -1), keys, greedy.ravel())
+    state = start(*jax.device_put(arguments, sharding.split_if_even(batch, sharding.make_mesh())))
     smoothing = config.optimizer.label_smoothing
     play = make_rollout(policy, env, smoothing=smoothing, num_episodes=chunk)
     play = play.lower(params, state).compile()  # Apart from the clock below.
@@ -264,7 +267,9 @@ def _claim(directory: str, summary: dict[str, Any]) -> None:
         file.write("\n")
 
 
-def _on_device(abstract: Any) -> Any:
-    """Abstract arrays placed on the first device, for a restore."""
-    placed = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), abstract)
+def _on_devices(abstract: Any, mesh: jax.sharding.Mesh) -> Any:
+    """Abstract arrays placed whole on every device, for a restore."""
+    everywhere = sharding.replicated(mesh)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), abstract
+    )

@@ -60,9 +60,27 @@ def undo_smoothing(logits: jax.Array, smoothing: float) -> jax.Array:
 
 
 def masked_mean(
-    x: jax.Array, mask: jax.Array, axis: int | tuple[int, ...] | None = None
+    x: jax.Array,
+    mask: jax.Array,
+    *,
+    axis: tuple[int, ...] | None = None,
+    axis_name: str | None = None,
 ) -> jax.Array:
-    """Mean over the true entries of a mask; 0 where there is none."""
+    """Mean over the true entries of a mask; 0 where there is none.
+
+    Args:
+        x: [...].
+        mask: bool, as `x`.
+        axis: to average over; None: all.
+        axis_name: mesh axis that splits the batch. The result is then this device's share
+            of the mean: shares, and their gradients, add up over the devices.
+
+    Returns:
+        x without `axis`.
+    """
     chex.assert_equal_shape([x, mask])
     weight = mask.astype(x.dtype)
-    return (x * weight).sum(axis) / jnp.maximum(weight.sum(axis), 1)
+    count = weight.sum(axis)
+    if axis_name is not None:
+        count = jax.lax.psum(count, axis_name)
+    return (x * weight).sum(axis) / jnp.maximum(count, 1)

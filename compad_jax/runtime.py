@@ -2,20 +2,41 @@
 
 import ctypes
 import importlib.metadata
+import json
+import os
 import platform
+import resource
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Parameters of glibc's mallopt.
 
 
-def configure() -> None:
-    """Keeps freed memory in the process.
+def configure(batch_size: int) -> None:
+    """Sets the process up; call it before anything runs on a device.
 
-    XLA's CPU backend allocates its temporary buffers anew at every call. glibc fetches
-    large ones from the kernel and gives them back, page by page: up to two thirds of the
-    time of a step. Elsewhere (macOS, musl) this does nothing.
+    A CPU counts as one device a core, as far as a batch can be shared out evenly: the
+    matrices of a small model are too small for several cores to share, whole windows are
+    not. Accelerators are not affected.
+
+    Args:
+        batch_size: windows of a training batch.
+    """
+    _keep_freed_memory()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    shares = max(n for n in range(1, cores + 1) if batch_size % n == 0)
+    jax.config.update("jax_num_cpu_devices", shares)
+
+
+def _keep_freed_memory() -> None:
+    """Stops glibc from giving large blocks back to the kernel.
+
+    XLA's CPU backend allocates its temporary buffers anew at every call, and fetching
+    them page by page takes up to two thirds of a step. Does nothing without glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -59,3 +80,34 @@ def describe_commit() -> str | None:
         return git("rev-parse", "--short", "HEAD") + ("+changes" if dirty else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+class Stopwatch:
+    """Wall-clock seconds of the phases of a job."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measures what happens inside."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] = time.monotonic() - start
+
+    def save(self, path: str) -> None:
+        """Writes the phases, the peak memory and where they were measured, as JSON."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        facts = {
+            "seconds": {name: round(s, 1) for name, s in self._seconds.items()},
+            "total_seconds": round(sum(self._seconds.values()), 1),
+            "peak_memory_gib": round(peak, 2),
+            "hardware": describe_hardware(),
+            "versions": describe_versions(),
+            "commit": describe_commit(),
+        }
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(facts, file, indent=2)
+            file.write("\n")

@@ -1,7 +1,6 @@
 """One mesh with a `data` axis over all devices; windows are split, all else is replicated."""
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from compad_jax.config import ConfigError
@@ -22,10 +21,14 @@ def split_batch(mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def split_if_even(size: int, mesh: jax.sharding.Mesh) -> NamedSharding:
+    """`split_batch` if the devices can share a first axis of this size evenly, else whole."""
+    return split_batch(mesh) if size % mesh.size == 0 else replicated(mesh)
+
+
 def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh) -> None:
     """Raises ConfigError if the devices cannot share a batch evenly."""
-    devices = int(np.prod(list(mesh.shape.values())))
-    if batch_size % devices:
+    if batch_size % mesh.size:
         raise ConfigError(
-            f"train.train_batch_size={batch_size}: must be a multiple of the {devices} devices"
+            f"train.train_batch_size={batch_size}: must be a multiple of the {mesh.size} devices"
         )

@@ -22,6 +22,7 @@ from compad_jax.envs.split import split_tasks
 from compad_jax.logger import MetricsLogger
 from compad_jax.models import make_policy
 from compad_jax.optimizer import make_optimizer
+from compad_jax.sources import make_source
 from compad_jax.train_step import (
     Sampler,
     TrainState,
@@ -103,6 +104,7 @@ def claim_workdir(config: Config, workdir: str) -> None:
     Raises:
         ConfigError: the directory belongs to a run that was trained differently.
     """
+    make_source(config.source, make_env(config.env))  # Unknown names fail before any file.
     path = os.path.join(workdir, "config.json")
     if not os.path.exists(path):
         os.makedirs(workdir, exist_ok=True)

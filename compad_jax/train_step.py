@@ -1,18 +1,26 @@
 """The training step: one pure function, jitted once, several steps a dispatch."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from compad_jax import sharding
 from compad_jax.config import Config
 from compad_jax.data.sampler import Dataset
 from compad_jax.losses import masked_mean, smoothed_cross_entropy
-from compad_jax.models import Params, Policy, init_params, unroll
+from compad_jax.models import (
+    Params,
+    Policy,
+    init_params,
+    reconstruct_segments,
+    reconstruction_loss,
+    unroll,
+)
 from compad_jax.optimizer import make_schedule
 from compad_jax.types import Segments
 
@@ -37,6 +45,7 @@ class Metrics(NamedTuple):
     num_tokens: jax.Array  # float []
     depth_nll: jax.Array  # float [S], by number of compressions before the token.
     depth_tokens: jax.Array  # float [S]
+    reconstruction: jax.Array  # float [], of the compressed transitions, in nats; 0 if unused.
 
 
 def init_train_state(
@@ -52,9 +61,14 @@ def init_train_state(
 
 
 def loss_fn(
-    params: Params, policy: Policy, segments: Segments, smoothing: float, key: jax.Array | None
+    params: Params,
+    policy: Policy,
+    segments: Segments,
+    smoothing: float,
+    key: jax.Array | None = None,
+    axis_name: str | None = None,
 ) -> tuple[jax.Array, Metrics]:
-    """Smoothed cross entropy of every real token of a batch.
+    """Smoothed cross entropy of every real token of a batch, plus any reconstruction loss.
 
     Args:
         params: parameters of the policy.
@@ -62,24 +76,69 @@ def loss_fn(
         segments: [B, S, L].
         smoothing: of the labels.
         key: PRNG key of the dropout, consumed; None: no dropout.
+        axis_name: mesh axis that splits the batch; all results are then shares, which add
+            up over the devices.
 
     Returns:
         The loss, float [], and the metrics.
     """
-    logits = unroll(policy, params, segments, key=key)
+    logits, memories = unroll(policy, params, segments, key=key)
     mask, action = segments.mask, segments.action
-    loss = masked_mean(smoothed_cross_entropy(logits, action, smoothing), mask)
+    mean = partial(masked_mean, axis_name=axis_name)
     nll = smoothed_cross_entropy(logits, action, 0.0)
     metrics = Metrics(
-        loss=loss,
-        floor=masked_mean(segments.floor, mask),
-        nll=masked_mean(nll, mask),
-        accuracy=masked_mean((logits.argmax(-1) == action).astype(jnp.float32), mask),
+        loss=mean(smoothed_cross_entropy(logits, action, smoothing), mask),
+        floor=mean(segments.floor, mask),
+        nll=mean(nll, mask),
+        accuracy=mean((logits.argmax(-1) == action).astype(jnp.float32), mask),
         num_tokens=mask.sum().astype(jnp.float32),
-        depth_nll=masked_mean(nll, mask, axis=(0, 2)),
+        depth_nll=mean(nll, mask, axis=(0, 2)),
         depth_tokens=mask.sum((0, 2)).astype(jnp.float32),
+        reconstruction=_reconstruction(params, policy, segments, memories, mean),
     )
-    return loss, metrics
+    return metrics.loss + policy.config.reconstruction_weight * metrics.reconstruction, metrics
+
+
+def _reconstruction(
+    params: Params,
+    policy: Policy,
+    segments: Segments,
+    memories: jax.Array,
+    mean: Callable[[jax.Array, jax.Array], jax.Array],
+) -> jax.Array:
+    """Mean loss of reading the compressed transitions back from the latents; 0 if unused."""
+    if not policy.config.reconstruction_weight or len(memories) == 1:
+        return jnp.zeros(())
+    logits = reconstruct_segments(policy, params, memories, segments.mask.shape[-1])
+    seen, mask, is_first = jax.tree.map(
+        lambda x: jnp.swapaxes(x[:, :-1], 0, 1),
+        (segments.tokens.previous, segments.mask, segments.tokens.is_first),
+    )
+    return mean(reconstruction_loss(logits, seen, policy.spec), mask & ~is_first)
+
+
+def make_gradient(
+    policy: Policy, smoothing: float, has_dropout: bool, mesh: Mesh
+) -> Callable[[Params, Segments, jax.Array], tuple[Params, Metrics]]:
+    """Builds (params, segments [B, S, L], key) -> (gradient, metrics), split over the mesh.
+
+    Each device differentiates its own share of the loss and the shares are added once at
+    the end. Left to the partitioner, every segment of the backward scan would wait for
+    the other devices.
+    """
+
+    def share(params: Params, segments: Segments, key: jax.Array) -> tuple[Params, Metrics]:
+        params = jax.lax.pcast(params, "data", to="varying")
+        device_key = jax.random.fold_in(key, jax.lax.axis_index("data")) if has_dropout else None
+        gradient, metrics = jax.grad(loss_fn, has_aux=True)(
+            params, policy, segments, smoothing, device_key, "data"
+        )
+        return jax.lax.psum((gradient, metrics), "data")
+
+    everywhere, split = PartitionSpec(), PartitionSpec("data")
+    return jax.shard_map(
+        share, mesh=mesh, in_specs=(everywhere, split, everywhere), out_specs=everywhere
+    )
 
 
 def make_train_steps(
@@ -105,24 +164,17 @@ def make_train_steps(
     """
     schedule = make_schedule(config.optimizer, config.train.train_timesteps)
     has_dropout = config.model.tf_dropout > 0 or config.model.tf_attn_dropout > 0
+    gradient_of = make_gradient(policy, config.optimizer.label_smoothing, has_dropout, mesh)
 
     def one_step(
         state: TrainState, dataset: Dataset, key: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         sample_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        segments = jax.lax.with_sharding_constraint(
-            sample(sample_key, dataset), sharding.split_batch(mesh)
-        )
-        gradients, metrics = jax.grad(loss_fn, has_aux=True)(
-            state.params,
-            policy,
-            segments,
-            config.optimizer.label_smoothing,
-            dropout_key if has_dropout else None,
-        )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        segments = sample(sample_key, dataset)
+        gradient, metrics = gradient_of(state.params, segments, dropout_key)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        extra = {"grad_norm": optax.global_norm(gradients), "lr": schedule(state.step)}
+        extra = {"grad_norm": optax.global_norm(gradient), "lr": schedule(state.step)}
         return TrainState(state.step + 1, params, opt_state), metrics._asdict() | extra
 
     def many_steps(
@@ -142,7 +194,7 @@ def make_measure(
     """Builds the jitted function (params, segments [batches, B, S, L]) -> mean metrics."""
 
     def measure(params: Params, segments: Segments) -> dict[str, jax.Array]:
-        metrics = jax.lax.map(lambda s: loss_fn(params, policy, s, smoothing, None)[1], segments)
+        metrics = jax.lax.map(lambda s: loss_fn(params, policy, s, smoothing)[1], segments)
         return jax.tree.map(lambda x: x.mean(0), metrics._asdict())
 
     return jax.jit(measure)

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from compad_jax.config import Config, from_dict, to_dict
 from compad_jax.envs import make_env
@@ -17,6 +18,14 @@ def override(config: Config, **groups: dict) -> Config:
     for group, fields in groups.items():
         values[group] |= fields
     return from_dict(values)
+
+
+def random_keys(shape) -> jax.Array:
+    """Independent PRNG keys, drawn by NumPy because that needs no compilation."""
+    shape = np.empty(shape).shape
+    return jax.random.wrap_key_data(
+        np.random.default_rng(0).integers(2**32, size=(*shape, 2), dtype=np.uint32)
+    )
 
 
 def random_transitions(key, spec, shape) -> Transition:

@@ -50,7 +50,8 @@ def test_overrides_have_the_type_of_the_setting():
             "optimizer.lr=1",
             "optimizer.weight_decay=3e-4",
             "env.start=corner",
-            "source.mbie_eb.random_ties=true",
+            "data.whole_history=true",
+            "data.max_compress_length=12",
             "source.ppo.clip=0.3",
             "model.n_latent=0",
             "data.dir=some/where",
@@ -59,14 +60,15 @@ def test_overrides_have_the_type_of_the_setting():
     assert (config.optimizer.lr, type(config.optimizer.lr)) == (1.0, float)
     assert config.optimizer.weight_decay == 3e-4
     assert config.env.start == "corner"
-    assert config.source.mbie_eb.random_ties is True
+    assert config.data.whole_history is True
     assert config.source.ppo.clip == 0.3
     assert (config.model.n_latent, type(config.model.n_latent)) == (0, int)
     assert config.data.dir == "some/where"
 
 
 def test_a_flag_without_a_value_is_true():
-    assert load_config(_FILE, ["source.mbie_eb.random_ties"]).source.mbie_eb.random_ties is True
+    overrides = ["data.whole_history", "data.max_compress_length=12"]
+    assert load_config(_FILE, overrides).data.whole_history is True
 
 
 def test_calls_do_not_influence_each_other():

@@ -12,18 +12,25 @@ from hypothesis.extra import numpy as hnp
 from compad_jax.losses import loss_floor, masked_mean, smoothed_cross_entropy, undo_smoothing
 
 _NUM_ACTIONS = 5
+_cross_entropy = jax.jit(smoothed_cross_entropy)
+_floor = jax.jit(loss_floor)
+_undo = jax.jit(undo_smoothing)
 _SMOOTHING = st.floats(0, 0.9)
 _LOGITS = hnp.arrays(
     np.float32, (4, _NUM_ACTIONS), elements=st.floats(-6, 6, width=32, allow_subnormal=False)
 )
 
 
+def _log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
 def test_cross_entropy_by_hand():
     logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
     action = jnp.array([0, 1])
-    plain = smoothed_cross_entropy(logits, action, 0.0)
+    plain = _cross_entropy(logits, action, 0.0)
     np.testing.assert_allclose(plain, [np.log(2), np.log(10)], rtol=1e-5)
-    smoothed = smoothed_cross_entropy(logits, action, 0.3)
+    smoothed = _cross_entropy(logits, action, 0.3)
     # Targets are 0.8, 0.1, 0.1 and 0.1, 0.8, 0.1.
     expected = [
         -0.8 * np.log(0.5) - 0.2 * np.log(0.25),
@@ -34,70 +41,66 @@ def test_cross_entropy_by_hand():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_uniform_prediction_costs_log_of_the_number_of_actions(smoothing):
-    loss = smoothed_cross_entropy(jnp.zeros((2, 3, 5)), jnp.ones((2, 3), int), smoothing)
+    loss = _cross_entropy(jnp.zeros((2, 3, 5)), jnp.ones((2, 3), int), smoothing)
     chex.assert_shape(loss, (2, 3))
     np.testing.assert_allclose(loss, np.log(5), rtol=1e-6)
 
 
 def test_cross_entropy_is_float32_whatever_comes_in():
     logits, action = jnp.array([[3.0, 1.0]], jnp.bfloat16), jnp.array([1], jnp.int8)
-    loss = smoothed_cross_entropy(logits, action, 0.1)
+    loss = _cross_entropy(logits, action, 0.1)
     chex.assert_type(loss, jnp.float32)
-    exact = smoothed_cross_entropy(jnp.array([[3.0, 1.0]]), jnp.array([1]), 0.1)
+    exact = _cross_entropy(jnp.array([[3.0, 1.0]]), jnp.array([1]), 0.1)
     np.testing.assert_allclose(loss, exact, rtol=1e-6)
 
 
 def test_cross_entropy_refuses_shapes_that_do_not_match():
     with pytest.raises(AssertionError):
-        smoothed_cross_entropy(jnp.zeros((3, 4, 5)), jnp.zeros((4, 3), int), 0.1)
+        _cross_entropy(jnp.zeros((3, 4, 5)), jnp.zeros((4, 3), int), 0.1)
 
 
 def test_floor_by_hand():
     log_probs = jnp.log(jnp.array([[1.0, 0.0], [0.5, 0.5]]))  # -inf is allowed.
-    np.testing.assert_allclose(loss_floor(log_probs, 0.0), [0, np.log(2)], atol=1e-6)
+    np.testing.assert_allclose(_floor(log_probs, 0.0), [0, np.log(2)], atol=1e-6)
     expected = -0.9 * np.log(0.9) - 0.1 * np.log(0.1)
-    np.testing.assert_allclose(loss_floor(log_probs, 0.2), [expected, np.log(2)], rtol=1e-5)
+    np.testing.assert_allclose(_floor(log_probs, 0.2), [expected, np.log(2)], rtol=1e-5)
 
 
 def test_floor_of_stored_log_probs_is_float32():
-    chex.assert_type(loss_floor(jnp.zeros((3, 2), jnp.float16), 0.1), jnp.float32)
+    chex.assert_type(_floor(jnp.zeros((3, 2), jnp.float16), 0.1), jnp.float32)
 
 
 @jax.jit
 def _expected_loss(source_logits, model_logits, smoothing):
     """Mean loss of a model over actions that the source draws."""
     losses = [
-        smoothed_cross_entropy(model_logits, jnp.full(4, action), smoothing)
+        _cross_entropy(model_logits, jnp.full(4, action), smoothing)
         for action in range(_NUM_ACTIONS)
     ]
     return (jax.nn.softmax(source_logits) * jnp.stack(losses, -1)).sum(-1)
 
 
-_floor = jax.jit(lambda logits, smoothing: loss_floor(jax.nn.log_softmax(logits), smoothing))
-_undo = jax.jit(undo_smoothing)
-
-
 @settings(deadline=None)
 @given(source=_LOGITS, model=_LOGITS, smoothing=_SMOOTHING)
 def test_no_model_falls_below_the_floor(source, model, smoothing):
-    floor = _floor(source, smoothing)
+    floor = _floor(_log_softmax(source), smoothing)
     assert (np.asarray(_expected_loss(source, model, smoothing)) >= floor - 1e-4).all()
 
 
 @settings(deadline=None)
 @given(source=_LOGITS, smoothing=_SMOOTHING)
 def test_the_floor_is_reached_by_the_smoothed_source(source, smoothing):
-    probs = np.asarray(jax.nn.softmax(source))
+    probs = np.exp(_log_softmax(source))
     best = np.log((1 - smoothing) * probs + smoothing / _NUM_ACTIONS)
     np.testing.assert_allclose(
-        _expected_loss(source, best, smoothing), _floor(source, smoothing), atol=1e-4
+        _expected_loss(source, best, smoothing), _floor(_log_softmax(source), smoothing), atol=1e-4
     )
 
 
 @settings(deadline=None)
 @given(logits=_LOGITS, shift=st.floats(-5, 5), smoothing=_SMOOTHING)
 def test_undoing_inverts_smoothing(logits, shift, smoothing):
-    probs = np.asarray(jax.nn.softmax(logits))
+    probs = np.exp(_log_softmax(logits))
     smoothed = np.log((1 - smoothing) * probs + smoothing / _NUM_ACTIONS) + shift
     undone = np.exp(_undo(smoothed, smoothing))
     np.testing.assert_allclose(undone, probs, atol=2e-5)
@@ -107,7 +110,7 @@ def test_undoing_inverts_smoothing(logits, shift, smoothing):
 def test_undoing_cuts_off_what_lies_below_the_smoothing():
     q = jnp.array([0.95, 0.04, 0.01])  # Smoothing of 0.09 gives every action 0.03.
     p = np.array([0.92, 0.01, 0.0])
-    undone = undo_smoothing(jnp.log(q), 0.09)
+    undone = _undo(jnp.log(q), 0.09)
     np.testing.assert_allclose(np.exp(undone), p / p.sum(), rtol=1e-4)
     assert undone[2] == -jnp.inf
     drawn = jax.random.categorical(jax.random.key(0), undone, shape=(1000,))
@@ -118,7 +121,7 @@ def test_undoing_leaves_a_uniform_prediction_usable():
     """Float error may push all of q below eps / A; a policy must come out all the same."""
     for smoothing in (0.1, 0.3, 0.6):
         for logits in (jnp.zeros(5), jnp.full(5, 0.1), jnp.zeros(3), jnp.zeros(7)):
-            policy = np.exp(undo_smoothing(logits, smoothing))
+            policy = np.exp(_undo(logits, smoothing))
             np.testing.assert_allclose(policy, 1 / len(logits), rtol=1e-3)
 
 

@@ -57,7 +57,7 @@ def test_decay_changes_kernels_only():
     config = OptimizerConfig(lr=0.1, num_warmup_steps=0, weight_decay=0.5)
     optimizer, params = make_optimizer(config, 100), _params()
     none = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimizer.update(none, optimizer.init(params), params)
+    updates, _ = jax.jit(optimizer.update)(none, optimizer.init(params), params)
     np.testing.assert_allclose(updates["dense"]["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-5)
     np.testing.assert_array_equal(updates["dense"]["bias"], 0)
     np.testing.assert_array_equal(updates["positions"], 0)
@@ -70,8 +70,9 @@ def _two_updates(scale, grad_clip_norm):
     )
     optimizer, params = make_optimizer(config, 100), {"w": jnp.zeros(2)}
     state = optimizer.init(params)
+    update = jax.jit(optimizer.update)
     for size in (0.1, scale):
-        updates, state = optimizer.update({"w": size * jnp.array([0.6, 0.8])}, state, params)
+        updates, state = update({"w": size * jnp.array([0.6, 0.8])}, state, params)
     return updates["w"]
 
 

@@ -43,7 +43,7 @@ def test_logits_of_a_real_rollout_equal_the_training_path(debug_config):
     assert int(final.window.num_compressions) == 4
     history = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), records.transition)
     segments = cut(history, [10, 10, 10, 10, 5], 10)
-    logits = jax.jit(unroll, static_argnums=0)(policy, params, segments)
+    logits = jax.jit(unroll, static_argnums=0)(policy, params, segments).logits
     chex.assert_shape(logits, (6, 5, 10, 5))
     trained = np.asarray(logits).reshape(6, 50, 5)[:, :45]
     np.testing.assert_allclose(np.swapaxes(records.logits, 0, 1), trained, atol=1e-4)

@@ -1,6 +1,7 @@
 """What a process sets up and what it says of itself."""
 
 import ctypes
+import os
 import platform
 import subprocess
 
@@ -10,7 +11,7 @@ import pytest
 from compad_jax import runtime
 
 
-def test_configure_raises_the_thresholds_of_malloc(monkeypatch):
+def test_freed_memory_is_kept(monkeypatch):
     calls = []
 
     class Library:
@@ -18,7 +19,7 @@ def test_configure_raises_the_thresholds_of_malloc(monkeypatch):
             calls.append((parameter, value))
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
-    runtime.configure()
+    runtime._keep_freed_memory()
     assert dict(calls) == {-3: 2**30, -1: 2**31 - 1}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
 
 
@@ -27,13 +28,18 @@ def _no_library(name):
 
 
 @pytest.mark.parametrize("library", [_no_library, lambda name: object()])
-def test_configure_does_nothing_without_glibc(monkeypatch, library):
+def test_nothing_happens_without_glibc(monkeypatch, library):
     monkeypatch.setattr(ctypes, "CDLL", library)
-    runtime.configure()
+    runtime._keep_freed_memory()
 
 
-def test_configure_here():
-    runtime.configure()
+@pytest.mark.parametrize(("batch_size", "devices"), [(24, 4), (18, 3), (7, 1), (2, 2)])
+def test_cores_share_a_batch_evenly(monkeypatch, batch_size, devices):
+    chosen = {}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
+    monkeypatch.setattr(jax.config, "update", lambda name, value: chosen.update({name: value}))
+    runtime.configure(batch_size)
+    assert chosen == {"jax_num_cpu_devices": devices}
 
 
 def test_hardware_names_devices_and_processor():

@@ -44,7 +44,9 @@ def test_loss_against_a_hand_computation(debug_config):
     segments = cut(history, [7, 9], 12)
     segments = segments._replace(floor=jnp.where(segments.mask, 0.25, 99.0))
     loss, metrics = jax.jit(loss_fn, static_argnums=(1, 3))(params, policy, segments, 0.1, None)
-    logits = np.asarray(jax.jit(unroll, static_argnums=0)(policy, params, segments), np.float64)
+    logits = np.asarray(
+        jax.jit(unroll, static_argnums=0)(policy, params, segments).logits, np.float64
+    )
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     losses, nlls, hits = [], [], []
     for b, s, position in np.argwhere(np.asarray(segments.mask)):

@@ -3,7 +3,7 @@
 Both run the same functions on the same parameters, and tests hold their logits equal.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -13,6 +13,13 @@ from compad_jax.models.policy import Params, Policy
 from compad_jax.types import Segments, Tokens, Window
 
 
+class Unrolled(NamedTuple):
+    """What the training path computes."""
+
+    logits: jax.Array  # float32 [B, S, L, A]
+    memories: jax.Array  # [S, B, M, D], what each segment is decoded with.
+
+
 def unroll(
     policy: Policy,
     params: Params,
@@ -20,7 +27,7 @@ def unroll(
     *,
     key: jax.Array | None = None,
     all_at_once: bool | None = None,
-) -> jax.Array:
+) -> Unrolled:
     """Training path: compresses segment after segment and decodes each with its memory.
 
     Args:
@@ -33,8 +40,8 @@ def unroll(
             the backend. The logits are the same.
 
     Returns:
-        Float32 logits [B, S, L, A]; the logits of a segment depend on all earlier
-        segments through the memory only.
+        Logits and memories; the logits of a segment depend on all earlier segments
+        through its memory only.
     """
     batch, num_segments, length = segments.mask.shape
     compress_key, decode_key = (None, None) if key is None else jax.random.split(key)
@@ -51,13 +58,13 @@ def unroll(
     if all_at_once is None:
         all_at_once = jax.default_backend() != "cpu"
     if all_at_once:
-        memories, embeddings = (x.reshape(-1, *x.shape[2:]) for x in (memories, embeddings))
-        logits = decode(jnp.zeros((), jnp.int32), memories, embeddings)
+        flat = (x.reshape(-1, *x.shape[2:]) for x in (memories, embeddings))
+        logits = decode(jnp.zeros((), jnp.int32), *flat)
         logits = logits.reshape(num_segments, batch, length, -1)
     else:
         one_by_one = (jnp.arange(num_segments), memories, embeddings)
         logits = jax.lax.map(lambda args: jax.checkpoint(decode)(*args), one_by_one)
-    return jnp.swapaxes(logits, 0, 1)
+    return Unrolled(jnp.swapaxes(logits, 0, 1), memories)
 
 
 def _memories(
@@ -90,6 +97,13 @@ def _memories(
     segments = (jnp.arange(num_segments - 1), projected, mask[:-1])
     _, later = jax.lax.scan(step, first, segments)
     return jnp.concatenate([first[None], later])
+
+
+def reconstruct_segments(policy: Policy, params: Params, memories: jax.Array, length: int) -> Any:
+    """Logits [S - 1, B, L, classes] of each compressed segment, from the memory it went into."""
+    return jax.lax.map(
+        lambda memory: _apply(policy, params, "reconstruct", memory, length), memories[1:]
+    )
 
 
 def init_window(policy: Policy, params: Params, batch: int) -> Window:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from compad_jax.config import Config, ModelConfig
 from compad_jax.envs.base import EnvSpec
 from compad_jax.models.compressor import Compressor
+from compad_jax.models.reconstruction import Reconstructor
 from compad_jax.models.tokens import first_tokens, token_features
 from compad_jax.models.transformer import Block, Linear, causal_mask
 from compad_jax.types import KeyValue, Tokens
@@ -43,6 +44,8 @@ class Policy(nn.Module):
             shape = (self.config.n_latent, width)
             self.initial_latents = self.param("initial_latents", normal(1.0), shape)
             self.compressor = Compressor(self.config, self.dtype)
+        if self.config.reconstruction_weight:
+            self.reconstructor = Reconstructor(self.config, self.spec, self.window, self.dtype)
 
     def embed(self, tokens: Tokens) -> jax.Array:
         """Tokens [..., L] -> float [..., L, D], without positions."""
@@ -72,6 +75,10 @@ class Policy(nn.Module):
         if not self.config.n_latent:
             return memory
         return self.compressor(memory, projected, mask, deterministic=deterministic)
+
+    def reconstruct(self, memory: jax.Array, length: int) -> jax.Array:
+        """What the last compressed segment was: [B, M, D] -> float32 [B, length, classes]."""
+        return self.reconstructor(memory)[:, :length]
 
     def decode(
         self, memory: jax.Array, embeddings: jax.Array, deterministic: bool = True
@@ -151,6 +158,8 @@ def init_params(policy: Policy, key: jax.Array) -> Params:
         embeddings = module.embed(tokens)
         memory = module.initial_memory(1)
         memory = module.compress(memory, module.project(embeddings), mask)
+        if module.config.reconstruction_weight:
+            module.reconstruct(memory, policy.window)
         return module.decode(memory, embeddings)[0]
 
     variables: Any = policy.init(key, method=touch_everything)

@@ -26,7 +26,6 @@ class _Learner(NamedTuple):
 
     episode: base.EpisodeState  # [R]
     obs: jax.Array  # int [R, O]
-    preference: jax.Array  # int [R, A], the likelier of equally good actions is higher.
     visits: jax.Array  # float [states, R]
     reward_sum: jax.Array  # float [states, R]
 
@@ -48,16 +47,13 @@ def make_mbie_eb(
 
     def learn(key: jax.Array, task: jax.Array) -> History:
         next_state = env.tabular(task).next_state
-        reset_key, preference_key, key = jax.random.split(key, 3)
+        reset_key, key = jax.random.split(key)
         reset_keys = jax.random.split(reset_key, num_streams)
         episode, obs = jax.vmap(lambda k: base.reset(env, k, task))(reset_keys)
         unknown = jnp.zeros((len(next_state), num_streams))
-        preference = _preferences(preference_key, config, num_streams, env.spec.num_actions)
-        learner = _Learner(episode, obs, preference, visits=unknown, reward_sum=unknown)
+        learner = _Learner(episode, obs, visits=unknown, reward_sum=unknown)
 
-        def act(
-            learner: _Learner, inputs: tuple[jax.Array, jax.Array]
-        ) -> tuple[_Learner, History]:
+        def act(learner: _Learner, inputs: tuple[jax.Array, jax.Array]) -> tuple[_Learner, History]:
             noise, key = inputs
             action_key, step_key = jax.random.split(key)
             greedy = _greedy_policy(env, config, next_state, learner)
@@ -70,7 +66,6 @@ def make_mbie_eb(
             after = _Learner(
                 episode=timestep.state,
                 obs=timestep.obs,
-                preference=learner.preference,
                 visits=learner.visits.at[entered, streams].add(1),
                 reward_sum=learner.reward_sum.at[entered, streams].add(timestep.reward),
             )
@@ -116,9 +111,9 @@ def optimistic_values(
 
 def _noise_schedule(config: MbieEbConfig, num_steps: int) -> jax.Array:
     """Rate of random actions at every step of a history, float [T]."""
-    progress = jnp.arange(num_steps) / max(1, round(config.anneal_ratio * num_steps))
+    progress = jnp.minimum(jnp.arange(num_steps) / (config.anneal_ratio * num_steps), 1.0)
     first, last = config.random_action_rate, config.final_random_action_rate
-    return first + (last - first) * jnp.minimum(progress, 1.0)
+    return first + (last - first) * progress
 
 
 def _greedy_policy(
@@ -133,17 +128,6 @@ def _greedy_policy(
     reachable = next_state[env.state_index(learner.obs)]  # [R, A]
     value = jnp.take_along_axis(entered.T, reachable, axis=1)
     best = value >= value.max(-1, keepdims=True) - _TIE
-    if config.ties != "random":
-        liked = jnp.where(best, learner.preference, 0).argmax(-1)
-        best = jax.nn.one_hot(liked, best.shape[-1], dtype=bool)
+    if config.ties == "first":
+        best = jax.nn.one_hot(best.argmax(-1), best.shape[-1], dtype=bool)
     return best / best.sum(-1, keepdims=True)
-
-
-def _preferences(
-    key: jax.Array, config: MbieEbConfig, num_streams: int, num_actions: int
-) -> jax.Array:
-    """Ranks of the actions, from 1 (least liked) to A, int [R, A]."""
-    first = jnp.arange(num_actions, 0, -1)
-    if config.ties != "preference":
-        return jnp.tile(first, (num_streams, 1))
-    return jax.vmap(lambda k: jax.random.permutation(k, first))(jax.random.split(key, num_streams))

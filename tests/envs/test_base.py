@@ -12,6 +12,7 @@ import pytest
 from compad_jax.envs import base
 from compad_jax.envs.base import EnvSpec, TabularModel
 from compad_jax.envs.dark_room import DarkRoom
+from tests.builders import random_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,22 +39,22 @@ class Corridor:
 
 def test_auto_reset_keeps_the_final_observation_apart():
     env, num_steps, num_streams = Corridor(), 300, 4
-    tasks = jnp.array([5, 4, 0, 9])  # The last one is never reached.
+    tasks = np.array([5, 4, 0, 9])  # The last one is never reached.
+    actions = np.random.default_rng(0).integers(3, size=(num_steps, num_streams))
 
     @jax.jit
-    def run(key):
+    def run(keys):
         def act(state, key_and_action):
             keys, action = key_and_action
             step = jax.vmap(lambda k, s, a, t: base.step(env, k, s, a, t))
             timestep = step(keys, state, action, tasks)
             return timestep.state, (timestep, jax.vmap(lambda k: env.reset(k, None))(keys))
 
-        keys = jax.random.split(key, (num_steps + 1, num_streams))
-        actions = jax.random.randint(key, (num_steps, num_streams), 0, 3)
         state, obs = jax.vmap(lambda k, t: base.reset(env, k, t))(keys[-1], tasks)
-        return obs, actions, *jax.lax.scan(act, state, (keys[:-1], actions))[1]
+        return obs, *jax.lax.scan(act, state, (keys[:-1], actions))[1]
 
-    first_obs, actions, timesteps, restarts = jax.device_get(run(jax.random.key(0)))
+    keys = random_keys((num_steps + 1, num_streams))
+    first_obs, timesteps, restarts = jax.device_get(run(keys))
     chex.assert_shape([timesteps.obs, timesteps.next_obs], (num_steps, num_streams, 1))
     chex.assert_shape([timesteps.terminated, timesteps.truncated], (num_steps, num_streams))
     both = 0
@@ -153,25 +154,22 @@ def test_mean_optimum_of_the_paper_room():
 
 
 def test_random_return_equals_monte_carlo():
-    env, num_episodes = DarkRoom(5, 10, "random"), 4000
+    env, num_episodes = DarkRoom(5, 10), 4000
     task = jnp.array([1, 3])
-
-    def episode(key):
-        def act(state, key):
-            action = jax.random.randint(key, (), 0, 5)
-            timestep = base.step(env, key, state, action, task)
-            return timestep.state, timestep.reward
-
-        keys = jax.random.split(key, 11)
-        state, _ = base.reset(env, keys[-1], task)
-        return jax.lax.scan(act, state, keys[:-1])[1].sum()
+    actions = np.random.default_rng(0).integers(5, size=(10, num_episodes))
 
     @jax.jit
-    def run(key):
-        returns = jax.vmap(episode)(jax.random.split(key, num_episodes))
+    def run(keys):
+        def act(states, actions):
+            step = jax.vmap(lambda s, a: base.step(env, keys[0], s, a, task))
+            timesteps = step(states, actions)
+            return timesteps.state, timesteps.reward
+
+        states, _ = jax.vmap(lambda k: base.reset(env, k, task))(keys)
+        returns = jax.lax.scan(act, states, actions)[1].sum(0)
         return returns, base.random_return(env.tabular(task), 10)
 
-    returns, exact = jax.device_get(run(jax.random.key(0)))
+    returns, exact = jax.device_get(run(random_keys(num_episodes)))
     error = returns.std() / num_episodes**0.5
     assert error < 0.03
     assert abs(returns.mean() - exact) < 3.5 * error

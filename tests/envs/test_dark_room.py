@@ -9,6 +9,7 @@ import scipy.stats
 
 from compad_jax.envs import base
 from compad_jax.envs.dark_room import DarkRoom
+from tests.builders import random_keys
 
 _NUM_STEPS = 75
 _NAMES = ("down", "up", "right", "left", "stay")
@@ -52,20 +53,19 @@ class OracleRoom:
 def test_lockstep_with_the_oracle(size, horizon, start):
     env = DarkRoom(size, horizon, start)
     num_goals = size * size
+    actions = np.random.default_rng(size).integers(5, size=(_NUM_STEPS, num_goals))
 
     @jax.jit
-    def run(key):
+    def run(keys):
         def act(state, key_and_action):
             step = jax.vmap(lambda k, s, a, t: base.step(env, k, s, a, t))
             timestep = step(key_and_action[0], state, key_and_action[1], env.tasks)
             return timestep.state, timestep
 
-        keys = jax.random.split(key, (_NUM_STEPS + 1, num_goals))
-        actions = jax.random.randint(key, (_NUM_STEPS, num_goals), 0, 5)
         state, obs = jax.vmap(lambda k, t: base.reset(env, k, t))(keys[-1], env.tasks)
-        return obs, actions, jax.lax.scan(act, state, (keys[:-1], actions))[1]
+        return obs, jax.lax.scan(act, state, (keys[:-1], actions))[1]
 
-    first_obs, actions, timesteps = jax.device_get(run(jax.random.key(size)))
+    first_obs, timesteps = jax.device_get(run(random_keys((_NUM_STEPS + 1, num_goals))))
     chex.assert_shape([timesteps.obs, timesteps.next_obs], (_NUM_STEPS, num_goals, 2))
     chex.assert_shape(timesteps.reward, (_NUM_STEPS, num_goals))
     chex.assert_type([timesteps.obs, timesteps.reward], [jnp.int32, jnp.float32])
@@ -143,8 +143,8 @@ def test_random_start_is_uniform():
     env = DarkRoom(5, start="random")
     task = jnp.array([1, 1])
     np.testing.assert_allclose(env.tabular(task).initial, np.full(25, 1 / 25), rtol=1e-6)
-    keys = jax.random.split(jax.random.key(0), 5000)
-    cells = env.state_index(jax.jit(jax.vmap(lambda k: env.reset(k, task)))(keys))
+    reset = jax.jit(jax.vmap(lambda key: env.state_index(env.reset(key, task))))
+    cells = reset(random_keys(5000))
     counts = np.bincount(np.asarray(cells), minlength=25)
     assert len(counts) == 25
     assert scipy.stats.chisquare(counts).pvalue > 1e-3

@@ -8,6 +8,7 @@ import pytest
 
 from compad_jax.config import ConfigError, EnvConfig
 from compad_jax.envs import REGISTRY, base, make_env
+from tests.builders import random_keys
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -19,22 +20,23 @@ def test_environment_keeps_the_protocol(name):
     assert spec.horizon == 6
     assert list(spec.reward_levels) == sorted(set(spec.reward_levels))
 
+    actions = np.random.default_rng(0).integers(spec.num_actions, size=(num_steps, num_tasks))
+
     @jax.jit
-    def run(key):
+    def run(keys):
         def act(state, key_and_action):
             step = jax.vmap(lambda k, s, a, t: base.step(env, k, s, a, t))
             timestep = step(key_and_action[0], state, key_and_action[1], env.tasks)
             return timestep.state, timestep
 
-        keys = jax.random.split(key, (num_steps + 1, num_tasks))
-        actions = jax.random.randint(key, (num_steps, num_tasks), 0, spec.num_actions)
         state, first = jax.vmap(lambda k, t: base.reset(env, k, t))(keys[-1], env.tasks)
         timesteps = jax.lax.scan(act, state, (keys[:-1], actions))[1]
         seen = jnp.concatenate([first[None], timesteps.obs])
         indices = env.state_index(seen), env.state_index(timesteps.next_obs)
-        return seen, actions, timesteps, indices, jax.vmap(env.tabular)(env.tasks)
+        return seen, timesteps, indices, jax.vmap(env.tabular)(env.tasks)
 
-    seen, actions, timesteps, (here, there), tables = jax.device_get(run(jax.random.key(0)))
+    keys = random_keys((num_steps + 1, num_tasks))
+    seen, timesteps, (here, there), tables = jax.device_get(run(keys))
     leading = (num_steps, num_tasks)
     chex.assert_shape(seen, (num_steps + 1, num_tasks, num_coordinates))
     chex.assert_shape(timesteps.next_obs, (*leading, num_coordinates))

@@ -10,7 +10,7 @@ from compad_jax.models import init_window, observe, unroll
 from tests.builders import cut, make_model, override, random_transitions, tokens_of
 
 _BATCH, _STEPS = 2, 50
-_unroll = jax.jit(unroll, static_argnums=0, static_argnames="all_at_once")
+_unroll = jax.jit(lambda *a, **k: unroll(*a, **k).logits, static_argnums=0)
 
 
 def _roll(policy, params, tokens):
@@ -78,7 +78,7 @@ def test_one_by_one_equals_all_at_once(debug_config):
     segments = cut(history, [10, 7, 12, 9], 12)
 
     def loss(params, all_at_once):
-        logits = unroll(policy, params, segments, all_at_once=all_at_once)
+        logits = unroll(policy, params, segments, all_at_once=all_at_once).logits
         return jnp.square(logits).mean(), logits
 
     gradient = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1)
@@ -97,7 +97,8 @@ def _reach(config, lengths, target):
     def logit(reward):
         tokens = segments.tokens
         tokens = tokens._replace(previous=tokens.previous._replace(reward=reward))
-        return unroll(policy, params, segments._replace(tokens=tokens))[0, *target].sum()
+        logits = unroll(policy, params, segments._replace(tokens=tokens)).logits
+        return logits[0, *target].sum()
 
     gradient = jax.jit(jax.grad(logit))(segments.tokens.previous.reward)
     return np.abs(np.asarray(gradient[0])) > 1e-9

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from compad_jax.config import MbieEbConfig, SourceConfig
 from compad_jax.envs import base
@@ -14,16 +15,29 @@ from compad_jax.sources.mbie_eb import make_mbie_eb, optimistic_values
 pytestmark = pytest.mark.timeout(120)
 
 _ROOM = DarkRoom(grid_size=9, horizon=20)
-_STREAMS, _EPISODES = 8, 9
-_STEPS = _EPISODES * _ROOM.horizon
-_NOWHERE = jnp.array([-1, -1])  # A goal outside the room: nothing to exploit.
+_SMALL = DarkRoom(grid_size=4, horizon=7)
+_STREAMS, _STEPS = 4, SourceConfig().num_steps
+_NOWHERE = jnp.array([[-1, -1]])  # A goal outside the room: nothing to exploit.
 
 
-def _learn(env, config, tasks, num_streams, num_steps):
-    """Histories [G, R, T] as NumPy arrays."""
+def _make(env, config, num_streams, num_steps):
+    """Function (seed, tasks) -> histories [G, R, T] as NumPy arrays."""
     source = make_mbie_eb(env, config, num_streams=num_streams, num_steps=num_steps)
-    keys = jax.random.split(jax.random.key(0), len(tasks))
-    return jax.device_get(jax.jit(jax.vmap(source))(keys, tasks))
+    over_tasks = jax.jit(jax.vmap(source))
+
+    def learn(seed, tasks):
+        keys = jax.random.split(jax.random.key(seed), len(tasks))
+        return jax.device_get(over_tasks(keys, tasks))
+
+    return learn
+
+
+def _noise_rate(config, t, num_steps):
+    """Share of random actions at step t: a line, then a constant."""
+    bend = config.anneal_ratio * num_steps
+    if t >= bend:
+        return config.final_random_action_rate
+    return (config.random_action_rate * (bend - t) + config.final_random_action_rate * t) / bend
 
 
 def _fraction_of_optimum(history):
@@ -37,18 +51,21 @@ def _fraction_of_optimum(history):
 
 @pytest.fixture(scope="module")
 def learn():
-    """Histories of every goal of the paper's room with 2% noise throughout, by seed."""
-    config = MbieEbConfig(random_action_rate=0.02, final_random_action_rate=0.02)
-    source = make_mbie_eb(_ROOM, config, num_streams=_STREAMS, num_steps=_STEPS)
-    over_tasks = jax.jit(jax.vmap(source))
-    return lambda seed: jax.device_get(
-        over_tasks(jax.random.split(jax.random.key(seed), 81), _ROOM.tasks)
-    )
+    """Learns with the default settings in the paper's room."""
+    return _make(_ROOM, MbieEbConfig(), _STREAMS, _STEPS)
 
 
 @pytest.fixture(scope="module")
 def history(learn):
-    return learn(seed=0)
+    """Default histories of every goal, [81, R, T]."""
+    return learn(0, _ROOM.tasks)
+
+
+@pytest.fixture(scope="module")
+def without_noise():
+    """Eight episodes without noise, of every goal and, last, of none, [82, 2, 160]."""
+    config = MbieEbConfig(random_action_rate=0.0, final_random_action_rate=0.0)
+    return _make(_ROOM, config, 2, 160)(0, jnp.concatenate([_ROOM.tasks, _NOWHERE]))
 
 
 def test_shapes(history):
@@ -60,40 +77,31 @@ def test_shapes(history):
     chex.assert_type([transition.reward, history.log_probs, transition.done], [float, float, bool])
 
 
-def test_reaches_the_optimum_by_the_eighth_episode(history):
-    curve = _fraction_of_optimum(history)
+def test_visits_every_cell_within_eight_episodes(without_noise):
+    aimless = jax.tree.map(lambda x: x[-1], without_noise.transition)
+    assert not aimless.reward.any()
+    for stream in aimless.next_obs:
+        assert len(np.unique(stream, axis=0)) == 81
+
+
+def test_reaches_the_optimum_by_the_eighth_episode(without_noise):
+    curve = _fraction_of_optimum(jax.tree.map(lambda x: x[:-1], without_noise))
     assert curve[7] >= 0.97
     assert curve[0] < 0.3  # It starts out knowing nothing.
     assert (np.diff(curve[:6]) > 0).all()
 
 
-def test_default_histories_end_at_the_optimum():
-    config, num_steps = MbieEbConfig(), SourceConfig().num_steps
-    history = _learn(_ROOM, config, _ROOM.tasks, 2, num_steps)
+def test_default_histories_end_at_the_optimum(history):
     curve = _fraction_of_optimum(history)
     assert curve[0] < 0.3
     assert curve[-2:].mean() >= 0.97
-    noise = np.array([_noise_rate(config, t, num_steps) for t in range(num_steps)])
-    np.testing.assert_allclose(
-        np.exp(history.log_probs).min(-1)[3, 1], noise / 5, rtol=1e-4, atol=1e-8
-    )
-
-
-def _noise_rate(config, t, num_steps):
-    """Share of random actions at step t: a line, then a constant."""
-    bend = config.anneal_ratio * num_steps
-    if t >= bend:
-        return config.final_random_action_rate
-    return (config.random_action_rate * (bend - t) + config.final_random_action_rate * t) / bend
 
 
 def test_transitions_continue_each_other(history):
     transition = history.transition
-    time = np.arange(_STEPS)
-    np.testing.assert_array_equal(
-        transition.done, np.broadcast_to(time % 20 == 19, (81, _STREAMS, _STEPS))
-    )
-    expected = np.where(transition.done[..., None], 4, transition.next_obs)
+    last = np.broadcast_to(np.arange(_STEPS) % 20 == 19, (81, _STREAMS, _STEPS))
+    np.testing.assert_array_equal(transition.done, last)
+    expected = np.where(last[..., None], 4, transition.next_obs)
     np.testing.assert_array_equal(transition.obs[:, :, 1:], expected[:, :, :-1])
     np.testing.assert_array_equal(transition.obs[:, :, 0], np.full((81, _STREAMS, 2), 4))
     goals = np.asarray(_ROOM.tasks)[:, None, None]
@@ -101,83 +109,84 @@ def test_transitions_continue_each_other(history):
     np.testing.assert_array_equal(transition.reward, on_goal.astype(np.float32))
 
 
-def test_log_probs_hold_the_noise_rate_exactly(history):
+def test_log_probs_hold_the_configured_noise_exactly(history):
+    config = MbieEbConfig()
+    noise = np.array([_noise_rate(config, t, _STEPS) for t in range(_STEPS)])
     probs = np.sort(np.exp(history.log_probs), axis=-1)
     np.testing.assert_allclose(probs.sum(-1), 1, rtol=1e-5)
-    np.testing.assert_allclose(probs[..., :4], 0.02 / 5, rtol=1e-5)
-    np.testing.assert_allclose(probs[..., 4], 1 - 0.02 + 0.02 / 5, rtol=1e-6)
+    for action in range(4):
+        expected = np.broadcast_to(noise / 5, probs.shape[:-1])
+        np.testing.assert_allclose(probs[..., action], expected, rtol=1e-4, atol=1e-8)
     greedy = history.log_probs.argmax(-1) == history.transition.action
-    assert abs(greedy.mean() - 0.984) < 0.002  # The recorded policy is the one that acted.
+    assert abs(greedy.mean() - (1 - 0.8 * noise.mean())) < 0.003  # What is recorded acted.
     expected = np.where(greedy, history.log_probs.max(-1), history.log_probs.min(-1))
     np.testing.assert_array_equal(history.log_prob, expected)
 
 
-def test_learners_are_independent_where_there_is_noise(history):
-    distinct = [len(np.unique(actions, axis=0)) for actions in history.transition.action]
-    # A learner is never disturbed with probability 0.984^180 = 0.055; those are alike.
-    assert min(distinct) > 1
-    assert np.mean(distinct) > 0.95 * _STREAMS
+def test_learners_are_independent(history):
+    actions = history.transition.action.reshape(81 * _STREAMS, _STEPS)
+    assert len(np.unique(actions, axis=0)) == len(actions)
+    liked = history.log_probs[:, :, 0].argmax(-1)  # Nothing is known: all actions are alike.
+    assert scipy.stats.chisquare(np.bincount(liked.ravel(), minlength=5)).pvalue > 1e-3
 
 
 def test_key_decides(learn, history):
-    chex.assert_trees_all_equal(learn(seed=0), history)
-    changed = (learn(seed=1).transition.action != history.transition.action).any(-1)
-    assert changed.mean() > 0.95
+    chex.assert_trees_all_equal(learn(0, _ROOM.tasks), history)
+    other = learn(1, _ROOM.tasks)
+    assert (other.transition.action != history.transition.action).any(-1).all()
 
 
-def test_visits_every_cell_within_eight_episodes():
-    config = MbieEbConfig(random_action_rate=0.0, final_random_action_rate=0.0)
-    history = _learn(_ROOM, config, _NOWHERE[None], 2, 8 * 20)
-    cells = np.asarray(_ROOM.state_index(history.transition.next_obs))[0]
-    assert len(np.unique(cells[0])) == 81
-    assert not history.transition.reward.any()
-    np.testing.assert_array_equal(cells[0], cells[1])  # Nothing is drawn: learners are alike.
-
-
-def _oracle_policy(table, config, noise, horizon, visits, reward_sum, state):
-    """Action probabilities by a plain value iteration in float64."""
+def _oracle_best(table, config, visits, reward_sum, state):
+    """Which actions are equally best, by a plain value iteration in float64."""
     mean = reward_sum / np.maximum(visits, 1)
     entered = mean + np.where(visits < config.known_visits, config.bonus, 0.0)
     reward = entered.copy()
-    for _ in range(horizon):
+    for _ in range(_SMALL.horizon):
         entered = reward + config.discount * entered[table].max(1)
     values = entered[table[state]]
-    best = np.isclose(values, values.max(), rtol=0, atol=1e-5)
-    if not config.random_ties:
-        best = np.arange(len(values)) == best.argmax()
-    return (1 - noise) * best / best.sum() + noise / len(values)
+    return np.isclose(values, values.max(), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        MbieEbConfig(random_action_rate=0.4, final_random_action_rate=0.1, anneal_ratio=0.5),
-        MbieEbConfig(random_ties=True, known_visits=2, bonus=0.5, discount=0.8, anneal_ratio=1.0),
-    ],
-)
-def test_recorded_policy_equals_the_oracle_at_every_step(config):
-    env = DarkRoom(grid_size=4, horizon=7)
+@pytest.fixture(scope="module")
+def lockstep():
+    """Runs learners in a small room: yields (stream, noise, best actions, recorded policy)."""
     tasks = jnp.array([(0, 3), (2, 2)])
-    history = _learn(env, config, tasks, 3, 50)
-    table = np.asarray(env.tabular(tasks[0]).next_state)
-    obs, next_obs = (
-        np.asarray(env.state_index(x))
-        for x in (history.transition.obs, history.transition.next_obs)
-    )
-    num_ties = set()
-    for g, r in np.ndindex(2, 3):
-        visits, reward_sum = np.zeros(16), np.zeros(16)
-        for t in range(50):
-            expected = _oracle_policy(
-                table, config, _noise_rate(config, t, 50), 7, visits, reward_sum, obs[g, r, t]
-            )
-            np.testing.assert_allclose(
-                np.exp(history.log_probs[g, r, t]), expected, rtol=1e-4, atol=1e-7
-            )
-            num_ties.add((expected == expected.max()).sum())
-            visits[next_obs[g, r, t]] += 1
-            reward_sum[next_obs[g, r, t]] += history.transition.reward[g, r, t]
-    assert (max(num_ties) > 1) == config.random_ties
+    table = np.asarray(jax.jit(_SMALL.tabular)(tasks[0]).next_state)
+
+    def run(config, num_steps=50):
+        history = _make(_SMALL, config, 3, num_steps)(0, tasks)
+        obs, _, reward, next_obs, _ = history.transition
+        obs, next_obs = obs @ [4, 1], next_obs @ [4, 1]  # Numbers of cells.
+        for stream in np.ndindex(2, 3):
+            visits, reward_sum = np.zeros(16), np.zeros(16)
+            for t in range(num_steps):
+                best = _oracle_best(table, config, visits, reward_sum, obs[*stream, t])
+                noise = _noise_rate(config, t, num_steps)
+                yield stream, noise, best, np.exp(history.log_probs[*stream, t])
+                visits[next_obs[*stream, t]] += 1
+                reward_sum[next_obs[*stream, t]] += reward[*stream, t]
+
+    return run
+
+
+def _close(policy, noise, greedy):
+    expected = (1 - noise) * greedy / greedy.sum() + noise / 5
+    np.testing.assert_allclose(policy, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_policy_equals_the_oracle_with_the_first_of_ties(lockstep):
+    config = MbieEbConfig(ties="first", random_action_rate=0.4, final_random_action_rate=0.1)
+    for _, noise, best, policy in lockstep(config):
+        _close(policy, noise, np.arange(5) == best.argmax())
+
+
+def test_policy_equals_the_oracle_with_random_ties(lockstep):
+    config = MbieEbConfig(ties="random", known_visits=2, bonus=0.5, discount=0.8)
+    sizes = set()
+    for _, noise, best, policy in lockstep(config):
+        _close(policy, noise, best)
+        sizes.add(best.sum())
+    assert {1, 2} < sizes
 
 
 @pytest.mark.parametrize("num_sweeps", [0, 1, 12])

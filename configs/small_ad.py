@@ -1,0 +1,21 @@
+"""AD on Dark Room 9x9: the baseline without memory.
+
+    python train_main.py --config configs/small_ad.py
+
+Same source, budget and decoder as configs/small.py; its window holds as many tokens as
+CompAD's latents and window together, and slides by `max_compress_length`.
+"""
+
+import runpy
+from pathlib import Path
+
+
+def get_config():
+    config = runpy.run_path(str(Path(__file__).with_name("small.py")))["get_config"]()
+    decoder_tokens = config.model.n_latent + config.data.max_uncompressed_length
+    config.model.n_latent = 0
+    config.data.min_uncompressed_length = decoder_tokens
+    config.data.max_uncompressed_length = decoder_tokens
+    config.data.min_compress_length = 10
+    config.data.max_compress_length = 10
+    return config

@@ -1,0 +1,130 @@
+"""Training for real, small: it must learn, and must not depend on interruptions."""
+
+import json
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from compad_jax import sharding
+from compad_jax.checkpoint import Checkpoints
+from compad_jax.config import ConfigError
+from compad_jax.envs import make_env
+from compad_jax.evaluate import evaluate
+from compad_jax.logger import read_metrics
+from compad_jax.models import make_policy
+from compad_jax.optimizer import make_optimizer
+from compad_jax.train import claim_workdir, load_datasets, train
+from compad_jax.train_step import init_train_state
+from tests.builders import override
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Relative paths (stores, runs) land in a temporary folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.timeout(300)
+def test_small_training_learns_in_context(debug_config, elsewhere):
+    config = override(
+        debug_config,
+        env={"grid_size": 5, "horizon": 10},
+        source={"num_streams": 40, "num_steps": 80},
+        data={
+            "whole_history": True,
+            "min_compress_length": 10,
+            "max_compress_length": 10,
+            "min_uncompressed_length": 10,
+            "max_uncompressed_length": 10,
+        },
+        model={
+            "tf_n_embd": 32,
+            "tf_n_layer": 2,
+            "tf_n_head": 2,
+            "tf_dim_feedforward": 64,
+            "n_latent": 8,
+            "tf_dropout": 0.0,
+            "tf_attn_dropout": 0.0,
+        },
+        optimizer={"lr": 3e-3, "num_warmup_steps": 20},
+        train={
+            "train_batch_size": 16,
+            "train_timesteps": 400,
+            "log_every": 50,
+            "eval_every": 200,
+            "checkpoint_every": 200,
+        },
+        eval={"num_seeds": 4, "num_episodes": 20},
+    )
+    train(config, "run")
+    last = read_metrics("run")[-1]
+    assert last["floor"] < last["loss"] < last["floor"] + 0.12
+    assert last["held_out_loss"] < last["held_out_floor"] + 0.25
+    directories = evaluate(config, "run")
+    summaries = [json.loads((Path(d) / "summary.json").read_text()) for d in directories]
+    for summary in summaries:
+        assert summary["num_compressions"] == 19
+        # Random actions reach about a tenth of the optimum here.
+        assert summary["final_fraction_of_optimum"] > 0.6
+        assert summary["random_fraction_of_optimum"] < 0.15
+
+
+@pytest.mark.timeout(300)
+def test_resumed_equals_uninterrupted_bit_for_bit(debug_config, elsewhere, monkeypatch):
+    train(debug_config, "whole")
+    save = Checkpoints.save
+
+    def save_then_die(self, step, *args):
+        save(self, step, *args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", save_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        train(debug_config, "stopped")
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert _final(debug_config, "stopped")[0] == 20
+    train(debug_config, "stopped")
+    chex.assert_trees_all_equal(_final(debug_config, "whole"), _final(debug_config, "stopped"))
+    assert _logged("whole") == _logged("stopped")
+
+
+def _final(config, folder):
+    """(step, params, rest) of the latest checkpoint."""
+    policy = make_policy(config, make_env(config.env).spec)
+    optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
+    state = init_train_state(policy, optimizer, jax.random.key(0), sharding.make_mesh())
+    rest = {"step": state.step, "opt_state": state.opt_state}
+    with Checkpoints(folder) as checkpoints:
+        return checkpoints.restore_latest(state.params, rest)
+
+
+def _logged(folder):
+    unstable = "tokens_per_second"
+    return [{k: v for k, v in row.items() if k != unstable} for row in read_metrics(folder)]
+
+
+@pytest.mark.timeout(300)
+def test_divergence_stops_before_a_checkpoint(debug_config, elsewhere):
+    config = override(debug_config, optimizer={"lr": 1e30, "grad_clip_norm": 1e30})
+    with pytest.raises(FloatingPointError, match="at step"):
+        train(config, "run")
+    with Checkpoints("run") as checkpoints:
+        assert checkpoints.steps == []
+
+
+def test_held_out_tasks_are_apart(debug_config, elsewhere):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    datasets = load_datasets(debug_config, mesh)
+    tasks = {name: set(np.asarray(d.task).tolist()) for name, d in datasets.items()}
+    assert sorted(map(len, tasks.values())) == [1, 3, 21]
+    assert set.union(*tasks.values()) == set(range(25))
+
+
+def test_run_directory_belongs_to_its_settings(debug_config, elsewhere):
+    claim_workdir(debug_config, "run")
+    claim_workdir(override(debug_config, eval={"num_episodes": 3}), "run")
+    with pytest.raises(ConfigError, match=r"run: .*train.seed 0, now 7.*another --workdir"):
+        claim_workdir(override(debug_config, train={"seed": 7}), "run")
