@@ -156,7 +156,8 @@ class EvalConfig:
     num_episodes: Count = 100
     split: Annotated[str, Choice(("held_out", "validation", "train"))] = "held_out"
     seed: Natural = 0
-    checkpoint: Annotated[str, Choice(("best", "latest"))] = "best"
+    # The last step, or the one with the lowest loss on the validation tasks.
+    checkpoint: Annotated[str, Choice(("latest", "best"))] = "latest"
     chunk_episodes: Count = 10  # Episodes a dispatch: bounds the memory of long rollouts.
 
 

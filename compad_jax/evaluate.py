@@ -131,10 +131,11 @@ def rollout_returns(
     all_tasks = jnp.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
     greedy = jnp.broadcast_to(jnp.array([True, False])[:, None, None], shape)
     start = jax.jit(lambda *a: init_rollout(policy, params, env, *a))
-    arguments = (all_tasks.reshape(batch, -1), keys, greedy.ravel())
-    state = start(*jax.device_put(arguments, sharding.split_if_even(batch, sharding.make_mesh())))
+    state = start(all_tasks.reshape(batch, *tasks.shape[1:]), keys, greedy.ravel())
+    shardings = sharding.split_leading(state, batch, sharding.make_mesh())
+    state = jax.device_put(state, shardings)
     smoothing = config.optimizer.label_smoothing
-    play = make_rollout(policy, env, smoothing=smoothing, num_episodes=chunk)
+    play = make_rollout(policy, env, smoothing=smoothing, num_episodes=chunk, shardings=shardings)
     play = play.lower(params, state).compile()  # Apart from the clock below.
     parts, compressions = [], []
     begin = time.monotonic()

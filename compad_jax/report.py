@@ -80,7 +80,8 @@ def compare(run_directories: Sequence[str], directory: str) -> str:
 
     Args:
         run_directories: each holds `eval/*/summary.json` and `curve.csv`.
-        directory: receives `comparison.png`, `comparison.json` and `comparison.html`.
+        directory: receives `comparison.png`, `comparison.html` and, with all there is to
+            know of each evaluation and the seconds of each run, `comparison.json`.
 
     Returns:
         The table of all evaluations drawn.
@@ -94,7 +95,7 @@ def compare(run_directories: Sequence[str], directory: str) -> str:
     figure = os.path.join(directory, "comparison.png")
     save_comparison(evaluations, figure)
     with open(os.path.join(directory, "comparison.json"), "w", encoding="utf-8") as file:
-        json.dump([_headline(summary) for summary in summaries], file, indent=2)
+        json.dump(summaries, file, indent=2)
     title = f"{len(set(run_directories))} runs: {place_of(summaries[0])}"
     sections = {"Result": [_row(summary) for summary in summaries]}
     _write_page(os.path.join(directory, "comparison.html"), title, figure, sections)
@@ -139,7 +140,13 @@ def _load_run(run: str) -> list[Evaluation]:
     paths = sorted(glob.glob(os.path.join(glob.escape(run), "eval", "*", "summary.json")))
     if not paths:
         raise ConfigError(f"{run}: no finished evaluation; run eval_main.py first")
-    return [_load(os.path.dirname(path)) for path in paths]
+    evaluations = [_load(os.path.dirname(path)) for path in paths]
+    timing = os.path.join(run, "timing.json")
+    if os.path.exists(timing):
+        with open(timing, encoding="utf-8") as file:
+            seconds = json.load(file)
+        evaluations = [(summary | {"timing": seconds}, curve) for summary, curve in evaluations]
+    return evaluations
 
 
 def _comparable(runs: dict[str, list[Evaluation]]) -> list[Evaluation]:

@@ -107,7 +107,14 @@ def rollout_step(
     return after, StepRecord(transition, logits)
 
 
-def make_rollout(policy: Policy, env: base.Env, *, smoothing: float, num_episodes: int) -> Any:
+def make_rollout(
+    policy: Policy,
+    env: base.Env,
+    *,
+    smoothing: float,
+    num_episodes: int,
+    shardings: RolloutState | None = None,
+) -> Any:
     """Builds the jitted function that plays `num_episodes` episodes.
 
     Calling it again with the state it returned goes on with the same histories, so a
@@ -118,6 +125,7 @@ def make_rollout(policy: Policy, env: base.Env, *, smoothing: float, num_episode
         env: the environment, with episodes of exactly `env.spec.horizon` steps.
         smoothing: see `rollout_step`.
         num_episodes: episodes a call, E.
+        shardings: of the state; the same before and after a call.
 
     Returns:
         Function (params, state) -> (state, returns float [E, B], compressions done by the
@@ -140,4 +148,4 @@ def make_rollout(policy: Policy, env: base.Env, *, smoothing: float, num_episode
         )
         return state, returns, num_compressions
 
-    return jax.jit(play, donate_argnums=1)
+    return jax.jit(play, donate_argnums=1, out_shardings=(shardings, None, None))

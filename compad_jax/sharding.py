@@ -1,5 +1,7 @@
 """One mesh with a `data` axis over all devices; windows are split, all else is replicated."""
 
+from typing import Any
+
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -21,9 +23,17 @@ def split_batch(mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def split_if_even(size: int, mesh: jax.sharding.Mesh) -> NamedSharding:
-    """`split_batch` if the devices can share a first axis of this size evenly, else whole."""
-    return split_batch(mesh) if size % mesh.size == 0 else replicated(mesh)
+def split_leading(tree: Any, size: int, mesh: jax.sharding.Mesh) -> Any:
+    """A sharding for each array: split if its first axis has `size` entries, else whole.
+
+    All are whole if the devices cannot share `size` entries evenly.
+    """
+
+    def choose(x: Any) -> NamedSharding:
+        splits = x.ndim > 0 and x.shape[0] == size and size % mesh.size == 0
+        return split_batch(mesh) if splits else replicated(mesh)
+
+    return jax.tree.map(choose, tree)
 
 
 def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh) -> None:

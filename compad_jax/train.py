@@ -3,10 +3,9 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,15 +15,14 @@ from compad_jax import sharding
 from compad_jax.checkpoint import Checkpoints
 from compad_jax.collect import load_histories
 from compad_jax.config import Config, load_json, require_equal, save_json, to_dict
-from compad_jax.data.sampler import Dataset, make_dataset, plan_segments, sample_segments
+from compad_jax.data.sampler import Dataset, Sampler, make_dataset, make_sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.logger import MetricsLogger
-from compad_jax.models import make_policy
+from compad_jax.models import Params, make_policy
 from compad_jax.optimizer import make_optimizer
 from compad_jax.sources import make_source
 from compad_jax.train_step import (
-    Sampler,
     TrainState,
     init_train_state,
     make_measure,
@@ -53,49 +51,71 @@ def train(config: Config, workdir: str) -> None:
         FloatingPointError: the loss is not finite; the last checkpoint is from before.
     """
     claim_workdir(config, workdir)
-    policy = make_policy(config, make_env(config.env).spec)
     mesh = sharding.make_mesh()
     sharding.check_batch_size(config.train.train_batch_size, mesh)
+    policy = make_policy(config, make_env(config.env).spec)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
     init_key, step_key, measure_key = jax.random.split(jax.random.key(config.train.seed), 3)
     state = init_train_state(policy, optimizer, init_key, mesh)
     with Checkpoints(workdir) as checkpoints:
         state = _restore(checkpoints, state)
-        step = int(state.step)
-        if step >= config.train.train_timesteps:
-            print(f"{workdir}: training is finished ({step} steps)")
+        if int(state.step) >= config.train.train_timesteps:
+            print(f"{workdir}: training is finished ({int(state.step)} steps)")
             return
-        datasets = load_datasets(config, mesh)
-        sample = partial(
-            sample_segments,
-            plan=plan_segments(config),
-            batch_size=config.train.train_batch_size,
-        )
         num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
-        print(f"{workdir}: {num_parameters:,} parameters, at step {step}", flush=True)
-        measured = _draw_measured(config, sample, datasets, measure_key)
-        measure = make_measure(policy, config.optimizer.label_smoothing)
-        train_steps = make_train_steps(policy, optimizer, sample, config, mesh)
-        bar = tqdm(total=config.train.train_timesteps, initial=step, unit="step", mininterval=1)
-        with bar, MetricsLogger(workdir, step) as logger, _stop_requests() as stop:
-            progress = _Progress(logger, bar, config.train.log_every)
-            while step < config.train.train_timesteps:
-                state, metrics = train_steps(state, datasets["train"], step_key)
-                step += config.train.log_every
-                last = step == config.train.train_timesteps
-                if last or step % config.train.eval_every == 0:
-                    metrics |= {
-                        f"{name}_{key}": value
-                        for name, segments in measured.items()
-                        for key, value in measure(state.params, segments).items()
-                    }
-                progress.push(step, metrics)
-                if last or stop or step % config.train.checkpoint_every == 0:
-                    progress.flush()
-                    loss = float(metrics.get("validation_loss", float("nan")))
-                    checkpoints.save(step, state.params, _rest(state), loss)
-                if stop and not last:
-                    raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}")
+        print(f"{workdir}: {num_parameters:,} parameters, at step {int(state.step)}", flush=True)
+        datasets = load_datasets(config, mesh)
+        sample = make_sampler(config)
+        job = _Job(
+            train_steps=make_train_steps(policy, optimizer, sample, config, mesh),
+            dataset=datasets["train"],
+            key=step_key,
+            measure=make_measure(policy, config.optimizer.label_smoothing),
+            measured=_draw_measured(config, sample, datasets, measure_key),
+        )
+        _loop(config, workdir, state, job, checkpoints)
+
+
+class _Job(NamedTuple):
+    """What the loop calls, and what with."""
+
+    train_steps: Callable[[TrainState, Dataset, jax.Array], Any]
+    dataset: Dataset
+    key: jax.Array
+    measure: Callable[[Params, Segments], dict[str, jax.Array]]
+    measured: dict[str, Segments]  # Of the histories that are not trained on.
+
+
+def _loop(
+    config: Config, workdir: str, state: TrainState, job: _Job, checkpoints: Checkpoints
+) -> None:
+    """Dispatches steps, measures and saves, until the last step or a signal."""
+    settings, step = config.train, int(state.step)
+    bar = tqdm(total=settings.train_timesteps, initial=step, unit="step", mininterval=1)
+    with bar, MetricsLogger(workdir, step) as logger, _stop_requests() as stop:
+        progress = _Progress(logger, bar, settings.log_every)
+        while step < settings.train_timesteps:
+            state, metrics = job.train_steps(state, job.dataset, job.key)
+            step += settings.log_every
+            last = step == settings.train_timesteps
+            if last or step % settings.eval_every == 0:
+                metrics |= _measure(job, state)
+            progress.push(step, metrics)
+            if last or stop or step % settings.checkpoint_every == 0:
+                progress.flush()
+                validation_loss = float(metrics.get("validation_loss", float("nan")))
+                checkpoints.save(step, state.params, _rest(state), validation_loss)
+            if stop and not last:
+                raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}")
+
+
+def _measure(job: _Job, state: TrainState) -> dict[str, jax.Array]:
+    """Metrics of each fixed batch, `validation_loss` and so on."""
+    return {
+        f"{name}_{metric}": value
+        for name, segments in job.measured.items()
+        for metric, value in job.measure(state.params, segments).items()
+    }
 
 
 def claim_workdir(config: Config, workdir: str) -> None:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from compad_jax import sharding
 from compad_jax.config import Config
-from compad_jax.data.sampler import Dataset
+from compad_jax.data.sampler import Dataset, Sampler
 from compad_jax.losses import masked_mean, smoothed_cross_entropy
 from compad_jax.models import (
     Params,
@@ -23,8 +23,6 @@ from compad_jax.models import (
 )
 from compad_jax.optimizer import make_schedule
 from compad_jax.types import Segments
-
-Sampler = Callable[[jax.Array, Dataset], Segments]  # (key, dataset) -> [B, S, L]
 
 
 class TrainState(NamedTuple):

@@ -1,6 +1,6 @@
 """CompAD on Dark Room 9x9: the config that everyone runs first.
 
-    python train_main.py --config configs/small.py
+python train_main.py --config configs/small.py
 """
 
 from compad_jax.config import default_config
@@ -13,7 +13,7 @@ def get_config():
     config.model.n_latent = 10
     config.optimizer.lr = 2e-3
     config.train.train_batch_size = 24
-    config.train.train_timesteps = 2500
+    config.train.train_timesteps = 2200
     config.train.log_every = 20
     config.train.eval_every = 100
     config.train.checkpoint_every = 100

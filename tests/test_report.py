@@ -10,7 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from compad_jax import report
+from compad_jax import figures, report
 from compad_jax.config import ConfigError
 
 _EARLY = {
@@ -137,7 +137,7 @@ def test_report_is_drawn(tmp_path, settings):
 def test_few_compressions_are_ticks_and_many_are_text(tmp_path):
     for number, (num_episodes, marked) in enumerate([(30, True), (2000, False)]):
         directory = write_evaluation(str(tmp_path / str(number)), num_episodes=num_episodes)
-        axes = report._learning_curve(*report._load(directory)).axes[0]
+        axes = figures._learning_curve(*report._load(directory)).axes[0]
         ticks = [line for line in axes.lines if line.get_marker() == "|"]
         texts = [text.get_text() for text in axes.texts]
         if marked:
@@ -151,15 +151,15 @@ def test_title_says_what_was_found(tmp_path):
     summary = summary_of(write_evaluation(str(tmp_path)))
     summary["final_fraction_ci95"] = [0.998, 1.0]
     expected = "CompAD on 8 unseen goals: 100% of the optimum (95% CI 99.8\u2013100), "
-    assert report._title(summary) == expected + "90% after 5 episodes, greedy"
+    assert figures.title_of(summary) == expected + "90% after 5 episodes, greedy"
     summary |= {"num_tasks": 1, "episodes_to_90_percent": 1}
-    assert "1 unseen goal:" in report._title(summary)
-    assert "after 1 episode," in report._title(summary)
+    assert "1 unseen goal:" in figures.title_of(summary)
+    assert "after 1 episode," in figures.title_of(summary)
 
 
 @pytest.mark.parametrize("fraction, text", [(1.0, "100.0"), (0.99996, "99.9"), (0.7504, "75.0")])
 def test_percentages_never_round_up_to_all(fraction, text):
-    assert report._percent(fraction) == text
+    assert figures.percent(fraction) == text
 
 
 def test_page_is_self_contained_escaped_and_complete(tmp_path):
@@ -244,7 +244,7 @@ def test_compare_draws_and_writes(tmp_path):
     ]
     assert headlines[2]["final_fraction_of_optimum"] == pytest.approx(0.75)
     assert "<td>75.0% [71.0, 79.0]</td>" in read(directory, "comparison.html")
-    panels = report._comparison(report._comparable({run: report._load_run(run) for run in runs}))
+    panels = figures._comparison(report._comparable({run: report._load_run(run) for run in runs}))
     for axes in panels.axes:
         labels = [line.get_label() for line in axes.lines]
         references = ["source, mbie_eb", "optimum", "random agent", "source, ppo"]

@@ -1,6 +1,8 @@
 """Cuts windows of histories into segments, on the device, inside the jitted step."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import chex
@@ -43,6 +45,9 @@ def _merge(x: np.ndarray) -> np.ndarray:
     return x.reshape(-1, *x.shape[2:])
 
 
+Sampler = Callable[[jax.Array, Dataset], Segments]  # (key, dataset) -> [B, S, L]
+
+
 class SegmentPlan(NamedTuple):
     """Bounds on the lengths of a window's segments; all static."""
 
@@ -71,6 +76,12 @@ def plan_segments(config: Config) -> SegmentPlan:
         bounds = [compress] * depth + [last]
     lows, highs = zip(*bounds, strict=True)
     return SegmentPlan(lows, highs, data.whole_history)
+
+
+def make_sampler(config: Config) -> Sampler:
+    """The function that draws the batches of the settings."""
+    size = config.train.train_batch_size
+    return partial(sample_segments, plan=plan_segments(config), batch_size=size)
 
 
 def sample_segments(
