@@ -21,6 +21,7 @@ from compad_jax.envs.split import split_tasks
 from compad_jax.logger import read_metrics
 from compad_jax.models import Params, init_params, make_policy
 from compad_jax.rollout import init_rollout, make_rollout
+from compad_jax.train import check_workdir
 
 SELECTIONS = ("greedy", "sample")
 _NUM_BOOTSTRAP = 2000
@@ -52,8 +53,10 @@ def evaluate(config: Config, workdir: str) -> list[str]:
         `summary.json` and `curve.csv`.
 
     Raises:
-        ConfigError: nothing was trained, or the directory holds a different evaluation.
+        ConfigError: nothing, or something else, was trained in `workdir`, or a different
+            evaluation would be replaced.
     """
+    check_workdir(config, workdir)
     env = make_env(config.env)
     policy = make_policy(config, env.spec)
     abstract = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))

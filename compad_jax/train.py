@@ -14,7 +14,7 @@ from tqdm import tqdm
 from compad_jax import sharding
 from compad_jax.checkpoint import Checkpoints
 from compad_jax.collect import load_histories
-from compad_jax.config import Config, load_json, require_equal, save_json, to_dict
+from compad_jax.config import Config, ConfigError, load_json, require_equal, save_json, to_dict
 from compad_jax.data.sampler import Dataset, Sampler, make_dataset, make_sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
@@ -130,6 +130,14 @@ def claim_workdir(config: Config, workdir: str) -> None:
         os.makedirs(workdir, exist_ok=True)
         save_json(config, path)
         return
+    check_workdir(config, workdir)
+
+
+def check_workdir(config: Config, workdir: str) -> None:
+    """Raises ConfigError unless a run with these settings, `eval` aside, lives in `workdir`."""
+    path = os.path.join(workdir, "config.json")
+    if not os.path.exists(path):
+        raise ConfigError(f"{workdir}: nothing was trained here; run train_main.py first")
     old, new = to_dict(load_json(path)), to_dict(config)
     del old["eval"], new["eval"]  # Says nothing about the training.
     require_equal(workdir, old, new, "name another --workdir")

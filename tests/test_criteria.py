@@ -81,7 +81,7 @@ def test_reward_and_share_of_goals():
 
 def test_lines_nearest_to_half_and_end_count():
     metrics = [
-        _line(200, loss=0.2),
+        _line(340, loss=0.2),
         _line(450, loss=0.3),
         {"step": 500, "loss": 0.31, "accuracy": 0.9},  # No held-out loss was measured.
         _line(600, loss=0.4),

@@ -139,3 +139,12 @@ def test_masked_mean_passes_no_gradient_to_padding():
     mask = jnp.array([True, True, False])
     gradient = jax.grad(lambda x: masked_mean(x, mask))(jnp.array([1.0, 2.0, 3.0]))
     np.testing.assert_array_equal(gradient, [0.5, 0.5, 0])
+
+
+def test_shares_of_the_devices_add_up_to_the_masked_mean():
+    """They have unequal numbers of tokens, so a mean of means would be another number."""
+    x = jnp.array([[1.0, 2.0, 3.0], [6.0, 7.0, 8.0]])
+    mask = jnp.array([[True, True, True], [True, False, False]])
+    share = jax.vmap(lambda x, m: masked_mean(x, m, axis_name="data"), axis_name="data")
+    np.testing.assert_allclose(share(x, mask), [6 / 4, 6 / 4])
+    assert share(x, mask).sum() == masked_mean(x, mask)

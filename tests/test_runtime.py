@@ -1,9 +1,11 @@
 """What a process sets up and what it says of itself."""
 
 import ctypes
+import json
 import os
 import platform
 import subprocess
+import time
 
 import jax
 import pytest
@@ -94,3 +96,20 @@ def test_commit_outside_a_checkout(tmp_path, monkeypatch):
 def test_commit_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert runtime.describe_commit() is None
+
+
+def test_stopwatch_writes_phases_and_where_they_were_measured(tmp_path, monkeypatch):
+    clock = iter([10.0, 12.26, 20.0, 20.5])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    watch, path = runtime.Stopwatch(), tmp_path / "timing.json"
+    with watch.phase("train"):
+        pass
+    with pytest.raises(KeyboardInterrupt), watch.phase("evaluate"):
+        raise KeyboardInterrupt  # What an interrupted phase took counts, too.
+    watch.save(str(path))
+    facts = json.loads(path.read_text())
+    assert facts["seconds"] == {"train": 2.3, "evaluate": 0.5}
+    assert facts["total_seconds"] == 2.8
+    assert 0.01 < facts["peak_memory_gib"] < 1000
+    assert facts["hardware"] == runtime.describe_hardware()
+    assert facts["versions"]["jax"] == jax.__version__

