@@ -5,7 +5,7 @@ import json
 import typing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compad_jax.config import (
@@ -171,6 +171,7 @@ def path(tmp_path_factory):
     return str(tmp_path_factory.mktemp("config") / "config.json")
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**60),
     ratio=st.floats(0, 1, exclude_max=True),

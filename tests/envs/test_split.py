@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compad_jax.config import ConfigError, EnvConfig
@@ -16,6 +16,7 @@ def test_sizes_of_the_paper_room():
     assert len(split.held_out) == 8
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     num_tasks=st.integers(1, 200),
     ratio=st.floats(0, 1, exclude_max=True),
