@@ -51,7 +51,7 @@ def test_small_training_learns_in_context(debug_config, elsewhere):
             "eval_every": 200,
             "checkpoint_every": 200,
         },
-        eval={"num_seeds": 4, "num_episodes": 20},
+        eval={"num_seeds": 4, "num_episodes": 20, "split": "train"},  # More tasks, less luck.
     )
     train(config, "run")
     last = read_metrics("run")[-1]
@@ -59,10 +59,10 @@ def test_small_training_learns_in_context(debug_config, elsewhere):
     assert last["held_out_loss"] < 1.0  # Uniform predictions have 1.609.
     directories = evaluate(config, "run")
     summaries = [json.loads((Path(d) / "summary.json").read_text()) for d in directories]
-    for summary in summaries:
+    # Random actions reach about a tenth of the optimum here.
+    for summary, threshold in zip(summaries, (0.9, 0.6), strict=True):
         assert summary["num_compressions"] == 19
-        # Random actions reach about a tenth of the optimum here.
-        assert summary["final_fraction_of_optimum"] > 0.6
+        assert summary["final_fraction_of_optimum"] > threshold, summary["action_selection"]
         assert summary["random_fraction_of_optimum"] < 0.15
 
 
