@@ -1,4 +1,4 @@
-"""Every code path in seconds: a smoke test, far too short to learn from.
+"""Every code path in half a minute: a smoke test, far too short to learn from.
 
 python train_main.py --config configs/debug.py
 """
