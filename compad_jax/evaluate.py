@@ -19,7 +19,7 @@ from compad_jax.envs import make_env
 from compad_jax.envs.base import Env, optimal_return, random_return
 from compad_jax.envs.split import split_tasks
 from compad_jax.logger import read_metrics
-from compad_jax.models import Params, init_params, make_policy
+from compad_jax.models import Params, Policy, init_params, make_policy
 from compad_jax.rollout import init_rollout, make_rollout
 from compad_jax.train import check_workdir
 
@@ -66,7 +66,7 @@ def evaluate(config: Config, workdir: str) -> list[str]:
         )
     indices = getattr(split_tasks(len(env.tasks), config.env), config.eval.split)
     tasks = env.tasks[indices]
-    returns, speed = rollout_returns(config, env, params, tasks)
+    returns, speed = rollout_returns(config, policy, env, params, tasks)
     tables = jax.vmap(env.tabular)(tasks)
     optimum, at_random = (
         np.asarray(jax.vmap(lambda table, f=f: f(table, env.spec.horizon))(tables))
@@ -96,11 +96,12 @@ def evaluate(config: Config, workdir: str) -> list[str]:
         "config": to_dict(config),
     }
     directories = []
+    metrics = read_metrics(workdir)
     for index, selection in enumerate(SELECTIONS):
         outcome = Returns(returns[index], optimum)
         name = f"{config.eval.split}-{selection}-{config.eval.num_episodes}"
         summary = {"name": name, "action_selection": selection} | facts
-        summary |= summarise(outcome, np.asarray(tasks), read_metrics(workdir), config)
+        summary |= summarise(outcome, np.asarray(tasks), metrics, config)
         directory = os.path.join(workdir, "eval", name)
         _claim(directory, summary)
         write_curve(directory, outcome, source, speed.num_compressions)
@@ -109,12 +110,13 @@ def evaluate(config: Config, workdir: str) -> list[str]:
 
 
 def rollout_returns(
-    config: Config, env: Env, params: Params, tasks: jax.Array
+    config: Config, policy: Policy, env: Env, params: Params, tasks: jax.Array
 ) -> tuple[np.ndarray, Speed]:
     """Plays all episodes, greedy and sampled side by side in one batch.
 
     Args:
-        config: `eval` and the model's settings.
+        config: `eval`, and the label smoothing of the training.
+        policy: the policy.
         env: the environment.
         params: parameters of the policy.
         tasks: int [G, ...].
@@ -122,7 +124,6 @@ def rollout_returns(
     Returns:
         Returns float [2, E, G, R] (greedy, sampled), and the cost.
     """
-    policy = make_policy(config, env.spec)
     seeds, episodes, chunk = (
         config.eval.num_seeds,
         config.eval.num_episodes,

@@ -36,7 +36,7 @@ def _keep_freed_memory() -> None:
     """Stops glibc from giving large blocks back to the kernel.
 
     XLA's CPU backend allocates its temporary buffers anew at every call, and fetching
-    them page by page takes up to two thirds of a step. Does nothing without glibc.
+    them page by page can take longer than computing. Does nothing without glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

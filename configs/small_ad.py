@@ -2,7 +2,7 @@
 
     python train_main.py --config configs/small_ad.py
 
-About 5 minutes on two CPU cores; what to expect is in results/small_vs_ad.
+What to expect, and how long it takes, is in results/small_vs_ad/comparison.json.
 Same source, budget and decoder as configs/small.py; its window holds as many tokens as
 CompAD's latents and window together, and slides by `max_compress_length`.
 """

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax.config import Config, from_dict, to_dict
-from compad_jax.envs import make_env
+from compad_jax.envs import base, make_env
 from compad_jax.models import init_params, make_policy
 from compad_jax.types import Segments, Tokens, Transition
 
@@ -68,3 +68,18 @@ def make_model(config: Config, seed: int = 0):
     policy = make_policy(config, make_env(config.env).spec)
     params = init_params(policy, jax.random.key(seed))
     return policy, jax.tree.map(lambda x: 1.2 * x, params)
+
+
+def play(env, keys, actions):
+    """Given actions [T, G] in every task: first observations [G, O] and time steps [T, G].
+
+    Keys [T + 1, G]: one a step, and the last for the first reset.
+    """
+
+    def act(state, key_and_action):
+        step = jax.vmap(lambda k, s, a, t: base.step(env, k, s, a, t))
+        timestep = step(key_and_action[0], state, key_and_action[1], env.tasks)
+        return timestep.state, timestep
+
+    state, first = jax.vmap(lambda k, t: base.reset(env, k, t))(keys[-1], env.tasks)
+    return first, jax.lax.scan(act, state, (keys[:-1], actions))[1]

@@ -70,7 +70,7 @@ class Linear(nn.Dense):
     """A dense layer that multiplies flat matrices.
 
     With two batch axes XLA's CPU backend transposes the whole activation to get the
-    weights' gradient, which takes four times as long as the product itself.
+    weights' gradient, which takes longer than the product itself.
     """
 
     @nn.compact

@@ -99,7 +99,7 @@ def optimistic_values(
     chex.assert_rank([reward, next_state], 2)
 
     def sweep(entered: jax.Array, _: None) -> tuple[jax.Array, None]:
-        # One gather of whole rows an action: eight times faster than one of scalars.
+        # One gather of whole rows an action: much faster than one gather of scalars.
         best = entered[next_state[:, 0]]
         for action in range(1, next_state.shape[1]):
             best = jnp.maximum(best, entered[next_state[:, action]])

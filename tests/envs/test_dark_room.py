@@ -9,7 +9,7 @@ import scipy.stats
 
 from compad_jax.envs import base
 from compad_jax.envs.dark_room import DarkRoom
-from tests.builders import random_keys
+from tests.builders import play, random_keys
 
 _NUM_STEPS = 75
 _NAMES = ("down", "up", "right", "left", "stay")
@@ -55,17 +55,8 @@ def test_lockstep_with_the_oracle(size, horizon, start):
     num_goals = size * size
     actions = np.random.default_rng(size).integers(5, size=(_NUM_STEPS, num_goals))
 
-    @jax.jit
-    def run(keys):
-        def act(state, key_and_action):
-            step = jax.vmap(lambda k, s, a, t: base.step(env, k, s, a, t))
-            timestep = step(key_and_action[0], state, key_and_action[1], env.tasks)
-            return timestep.state, timestep
-
-        state, obs = jax.vmap(lambda k, t: base.reset(env, k, t))(keys[-1], env.tasks)
-        return obs, jax.lax.scan(act, state, (keys[:-1], actions))[1]
-
-    first_obs, timesteps = jax.device_get(run(random_keys((_NUM_STEPS + 1, num_goals))))
+    keys = random_keys((_NUM_STEPS + 1, num_goals))
+    first_obs, timesteps = jax.device_get(jax.jit(lambda k: play(env, k, actions))(keys))
     chex.assert_shape([timesteps.obs, timesteps.next_obs], (_NUM_STEPS, num_goals, 2))
     chex.assert_shape(timesteps.reward, (_NUM_STEPS, num_goals))
     chex.assert_type([timesteps.obs, timesteps.reward], [jnp.int32, jnp.float32])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from compad_jax.config import ConfigError, EnvConfig
-from compad_jax.envs import REGISTRY, base, make_env
-from tests.builders import random_keys
+from compad_jax.envs import REGISTRY, make_env
+from tests.builders import play, random_keys
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -24,13 +24,7 @@ def test_environment_keeps_the_protocol(name):
 
     @jax.jit
     def run(keys):
-        def act(state, key_and_action):
-            step = jax.vmap(lambda k, s, a, t: base.step(env, k, s, a, t))
-            timestep = step(key_and_action[0], state, key_and_action[1], env.tasks)
-            return timestep.state, timestep
-
-        state, first = jax.vmap(lambda k, t: base.reset(env, k, t))(keys[-1], env.tasks)
-        timesteps = jax.lax.scan(act, state, (keys[:-1], actions))[1]
+        first, timesteps = play(env, keys, actions)
         seen = jnp.concatenate([first[None], timesteps.obs])
         indices = env.state_index(seen), env.state_index(timesteps.next_obs)
         return seen, timesteps, indices, jax.vmap(env.tabular)(env.tasks)
