@@ -5,15 +5,19 @@ A config file is a Python program that defines `get_config()`, as in ml_collecti
 
 import dataclasses
 import os
+import re
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from compad_jax.config import Config, ConfigError, default_config, differences, from_dict, to_dict
+
+_SHORT = re.compile(r"^--init_from(=|$)")  # A word that users type, for a setting.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +30,16 @@ class Arguments:
 
 
 def run_program(main: Callable[[Arguments], None]) -> None:
-    """Runs a program on the command line; a `ConfigError` becomes one line and exit code 2."""
-    try:
+    """Runs a program on the command line."""
+    with one_line_errors():
         main(parse_arguments(sys.argv))
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns a `ConfigError` into one line and exit code 2."""
+    try:
+        yield
     except ConfigError as error:
         sys.exit(_fail(str(error)))
 
@@ -59,7 +70,8 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
 
     Args:
         argv: program name, then `--config FILE`, `--config.group.field=value`,
-            `--workdir DIR`; or `--compare DIR DIR ...`.
+            `--workdir DIR`, `--init_from DIR` (for `--config.train.init_from`); or
+            `--compare DIR DIR ...`.
 
     Returns:
         The settings and the working directory, by default `runs/` plus the name of the
@@ -68,7 +80,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     Raises:
         ConfigError: one line on what is wrong.
     """
-    path, rest = _take_config_path(argv[1:])
+    path, rest = _take_config_path([_SHORT.sub(r"--config.train.init_from\1", x) for x in argv[1:]])
     values = default_config()
     if path:
         _update(values, _run_config_file(path))

@@ -124,13 +124,15 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with global-norm clipping and a warmup-cosine schedule."""
+    """AdamW or Muon, with global-norm clipping and a warmup-cosine schedule."""
 
+    name: Annotated[str, Choice(("adamw", "muon"))] = "adamw"
     lr: Positive = 1e-3
     num_warmup_steps: Natural = 100
     weight_decay: NonNegative = 0.01
     beta1: Ratio = 0.9
     beta2: Ratio = 0.99
+    momentum: Ratio = 0.95  # Of Muon; betas are for what it leaves to AdamW.
     grad_clip_norm: Positive = 1.0
     label_smoothing: Ratio = 0.1
 
@@ -146,6 +148,7 @@ class TrainConfig:
     checkpoint_every: Count = 200
     eval_every: Count = 200  # Losses on validation and held-out histories.
     eval_batches: Count = 4
+    init_from: str = ""  # Run directory whose decoder training starts from; empty: none.
 
 
 @dataclasses.dataclass(frozen=True)

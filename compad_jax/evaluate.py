@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax import runtime, sharding
-from compad_jax.checkpoint import Checkpoints
 from compad_jax.collect import load_histories
 from compad_jax.config import Config, ConfigError, to_dict
 from compad_jax.criteria import seed_criteria
 from compad_jax.envs import make_env
 from compad_jax.envs.base import Env, optimal_return, random_return
 from compad_jax.envs.split import split_tasks
-from compad_jax.logger import read_metrics
-from compad_jax.models import Params, Policy, init_params, make_policy
+from compad_jax.logger import log_evaluation, read_metrics
+from compad_jax.models import Params, Policy, make_policy
+from compad_jax.restore import MakePolicy, restore_policy
 from compad_jax.rollout import init_rollout, make_rollout
 from compad_jax.train import check_workdir
 
@@ -41,12 +41,13 @@ class Speed(NamedTuple):
     num_compressions: np.ndarray  # int [E], done by the end of each episode.
 
 
-def evaluate(config: Config, workdir: str) -> list[str]:
+def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy) -> list[str]:
     """Rolls the trained policy out and writes what it achieved.
 
     Args:
         config: all settings; `eval` says what to run.
         workdir: run directory with checkpoints.
+        make_policy: an experiment may act with another policy on the same parameters.
 
     Returns:
         The directories written, one for greedy and one for sampled actions; each has
@@ -58,12 +59,7 @@ def evaluate(config: Config, workdir: str) -> list[str]:
     """
     check_workdir(config, workdir)
     env = make_env(config.env)
-    policy = make_policy(config, env.spec)
-    abstract = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
-    with Checkpoints(workdir) as checkpoints:
-        step, params = checkpoints.restore_params(
-            _on_devices(abstract, sharding.make_mesh()), config.eval.checkpoint
-        )
+    policy, step, params = restore_policy(config, workdir, config.eval.checkpoint, make_policy)
     indices = getattr(split_tasks(len(env.tasks), config.env), config.eval.split)
     tasks = env.tasks[indices]
     returns, speed = rollout_returns(config, policy, env, params, tasks)
@@ -89,7 +85,7 @@ def evaluate(config: Config, workdir: str) -> list[str]:
         "num_compressions": int(speed.num_compressions[-1]),
         "env_steps_per_second": speed.steps_per_second,
         "step": step,
-        "num_parameters": sum(x.size for x in jax.tree.leaves(abstract)),
+        "num_parameters": sum(x.size for x in jax.tree.leaves(params)),
         "hardware": runtime.describe_hardware(),
         "versions": runtime.describe_versions(),
         "commit": runtime.describe_commit(),
@@ -101,10 +97,12 @@ def evaluate(config: Config, workdir: str) -> list[str]:
         outcome = Returns(returns[index], optimum)
         name = f"{config.eval.split}-{selection}-{config.eval.num_episodes}"
         summary = {"name": name, "action_selection": selection} | facts
-        summary |= summarise(outcome, np.asarray(tasks), metrics, config)
+        summary |= summarise(outcome, np.asarray(tasks))
+        summary["criteria"] = seed_criteria(metrics, outcome.returns, config, env.spec.num_actions)
         directory = os.path.join(workdir, "eval", name)
         _claim(directory, summary)
         write_curve(directory, outcome, source, speed.num_compressions)
+        log_evaluation(workdir, step, summary)
         directories.append(directory)
     return directories
 
@@ -172,16 +170,12 @@ def source_curve(config: Config, indices: np.ndarray, optimum: np.ndarray) -> np
     return np.asarray((returns / optimum[:, None, None]).mean((0, 1)))
 
 
-def summarise(
-    outcome: Returns, tasks: np.ndarray, metrics: list[dict[str, Any]], config: Config
-) -> dict[str, Any]:
+def summarise(outcome: Returns, tasks: np.ndarray) -> dict[str, Any]:
     """The numbers that judge an evaluation.
 
     Args:
         outcome: returns [E, G, R] and optimum [G].
         tasks: int [G, ...].
-        metrics: logged lines of the training.
-        config: all settings.
 
     Returns:
         Part of `summary.json`.
@@ -207,7 +201,6 @@ def summarise(
         "final_fraction_ci95": [float(x) for x in bootstrap(final)],
         "per_task": per_task,
         "episodes_to_90_percent": int(reached.argmax()) + 1 if reached.any() else None,
-        "criteria": seed_criteria(metrics, outcome.returns, config),
     }
 
 
@@ -270,11 +263,3 @@ def _claim(directory: str, summary: dict[str, Any]) -> None:
     with open(path, "w", encoding="utf-8") as file:
         json.dump(summary, file, indent=2)
         file.write("\n")
-
-
-def _on_devices(abstract: Any, mesh: jax.sharding.Mesh) -> Any:
-    """Abstract arrays placed whole on every device, for a restore."""
-    everywhere = sharding.replicated(mesh)
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), abstract
-    )

@@ -5,6 +5,7 @@ chosen and no global state changes when this module is imported.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
@@ -38,6 +39,11 @@ _GOALS = {"held_out": "unseen", "validation": "validation", "train": "training"}
 _ACTING = {"greedy": "greedy", "sample": "sampled"}
 
 
+def draw_in_style() -> AbstractContextManager[None]:
+    """Within it, figures look like all others of the project."""
+    return matplotlib.rc_context(_STYLE)
+
+
 def save_learning_curve(evaluation: Evaluation, path: str) -> None:
     """Draws one policy beside its source, the optimum and the random agent.
 
@@ -45,7 +51,7 @@ def save_learning_curve(evaluation: Evaluation, path: str) -> None:
         evaluation: the summary and the curve.
         path: of the PNG file.
     """
-    with matplotlib.rc_context(_STYLE):
+    with draw_in_style():
         _learning_curve(*evaluation).savefig(path)
 
 
@@ -56,7 +62,7 @@ def save_comparison(evaluations: Sequence[Evaluation], path: str) -> None:
         evaluations: summaries and curves.
         path: of the PNG file.
     """
-    with matplotlib.rc_context(_STYLE):
+    with draw_in_style():
         _comparison(evaluations).savefig(path)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from compad_jax.criteria import Criterion
+
 _FILE = "metrics.jsonl"
 
 
@@ -55,3 +57,23 @@ class MetricsLogger:
             for index, scalar in values:
                 tag = name if index is None else f"{name}/{index:02d}"
                 self._board.add_scalar(tag, scalar, step)
+
+    def write_criteria(self, step: int, criteria: list[Criterion]) -> None:
+        """Shows in TensorBoard which criteria are met so far: 1 or 0."""
+        _add_criteria(self._board, "criteria", step, criteria)
+
+
+def log_evaluation(workdir: str, step: int, summary: dict[str, Any]) -> None:
+    """Adds an evaluation to the run's TensorBoard: its headline, and the criteria."""
+    place = f"evaluation/{summary['name']}"
+    with SummaryWriter(os.path.join(workdir, "tensorboard")) as board:
+        for name in ("mean_return", "fraction_of_optimum", "final_fraction_of_optimum"):
+            board.add_scalar(f"{place}/{name}", summary[name], step)
+        _add_criteria(board, f"{place}/criteria", step, summary["criteria"])
+
+
+def _add_criteria(board: SummaryWriter, place: str, step: int, criteria: list[Criterion]) -> None:
+    for row in criteria:
+        if row["passed"] is not None:
+            name = row["name"].replace(",", "").replace(" ", "_")
+            board.add_scalar(f"{place}/{name}", float(row["passed"]), step)

@@ -1,10 +1,13 @@
-"""AdamW with global-norm clipping, decay on weight matrices only, warmup-cosine rate."""
+"""AdamW or Muon, global-norm clipping, decay on weight matrices only, warmup-cosine rate."""
 
 import jax
 import optax
 
 from compad_jax.config import OptimizerConfig
 from compad_jax.models import Params
+
+# Makes the size of a Muon update that of an AdamW update, so that both share one `lr`.
+_MUON_UPDATE_RMS = 0.2
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
@@ -34,13 +37,41 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     Returns:
         The gradient transformation.
     """
-    return optax.chain(
-        optax.clip_by_global_norm(config.grad_clip_norm),
-        optax.adamw(
-            make_schedule(config, num_steps),
-            b1=config.beta1,
-            b2=config.beta2,
-            weight_decay=config.weight_decay,
-            mask=decay_mask,
-        ),
+    make = {"adamw": _make_adamw, "muon": _make_muon}[config.name]
+    clip = optax.clip_by_global_norm(config.grad_clip_norm)
+    return optax.chain(clip, make(config, make_schedule(config, num_steps)))
+
+
+def _make_adamw(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    return optax.adamw(
+        schedule,
+        b1=config.beta1,
+        b2=config.beta2,
+        weight_decay=config.weight_decay,
+        mask=decay_mask,
+    )
+
+
+def _make_muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Muon for weight matrices but the head's, AdamW without decay for all else.
+
+    Source: Jordan et al. (2024), Muon: an optimizer for hidden layers in neural networks;
+    the size of its updates as in Liu et al. (2025), Muon is scalable for LLM training.
+    Deviation: the embedding is a matrix like the others.
+    """
+
+    def matrices(params: Params) -> Params:
+        mask = decay_mask(params)
+        mask["head"] = jax.tree.map(lambda _: False, mask["head"])
+        to_muon = optax.contrib.MuonDimensionNumbers()
+        return jax.tree.map(lambda is_matrix: to_muon if is_matrix else None, mask)
+
+    return optax.contrib.muon(
+        schedule,
+        beta=config.momentum,
+        weight_decay=config.weight_decay,
+        adam_b1=config.beta1,
+        adam_b2=config.beta2,
+        consistent_rms=_MUON_UPDATE_RMS,
+        muon_weight_dimension_numbers=matrices,
     )

@@ -25,6 +25,7 @@ from compad_jax.figures import (
 )
 
 _OUTCOME = {True: "pass", False: "FAIL", None: "not measured"}
+_IMPOSSIBLE = "FAIL: impossible, the floor of these data is above the target"
 _SHARED = ("env", "split", "num_episodes", "num_tasks", "horizon")  # By comparable evaluations.
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -66,7 +67,7 @@ def write_report(directory: str) -> None:
     sections = {
         "Result": [{"": name, "value": value} for name, value in _headline(summary).items()],
         "Goals": summary["per_task"],
-        "Criteria": [{**c, "passed": _OUTCOME[c["passed"]]} for c in summary["criteria"]],
+        "Criteria": [_criterion(row) for row in summary["criteria"]],
         "Settings": [{"": name, "value": value} for name, value in _flatten(summary["config"])],
     }
     _write_page(os.path.join(directory, "report.html"), title_of(summary), figure, sections)
@@ -207,6 +208,14 @@ def _flatten(values: Summary, where: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flatten(value, f"{where}{name}.")
         else:
             yield where + name, value
+
+
+def _criterion(row: Summary) -> Summary:
+    """A criterion as a line of a table."""
+    row = dict(row)
+    verdict = _OUTCOME[row["passed"]]
+    possible = row.pop("possible")
+    return row | {"passed": _IMPOSSIBLE if verdict == "FAIL" and possible is False else verdict}
 
 
 def _html_table(records: Sequence[Summary]) -> str:

@@ -27,6 +27,7 @@ def configure(batch_size: int) -> None:
         batch_size: windows of a training batch.
     """
     _keep_freed_memory()
+    _keep_compiled_programs()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     shares = max(n for n in range(1, cores + 1) if batch_size % n == 0)
     jax.config.update("jax_num_cpu_devices", shares)
@@ -44,6 +45,17 @@ def _keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, 2**30)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _keep_compiled_programs() -> None:
+    """Lets a later start find what this one compiled.
+
+    JAX_COMPILATION_CACHE_DIR names another place.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "compad_jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def describe_hardware() -> str:

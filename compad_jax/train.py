@@ -15,12 +15,14 @@ from compad_jax import sharding
 from compad_jax.checkpoint import Checkpoints
 from compad_jax.collect import load_histories
 from compad_jax.config import Config, ConfigError, load_json, require_equal, save_json, to_dict
+from compad_jax.criteria import Criterion, training_criteria
 from compad_jax.data.sampler import Dataset, Sampler, make_dataset, make_sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
-from compad_jax.logger import MetricsLogger
+from compad_jax.logger import MetricsLogger, read_metrics
 from compad_jax.models import Params, make_policy
 from compad_jax.optimizer import make_optimizer
+from compad_jax.restore import MakePolicy, warm_start
 from compad_jax.sources import make_source
 from compad_jax.train_step import (
     TrainState,
@@ -35,7 +37,14 @@ class Interrupted(Exception):
     """A signal asked the run to stop; everything is saved."""
 
 
-def train(config: Config, workdir: str) -> None:
+class Parts(NamedTuple):
+    """What an experiment may build differently."""
+
+    make_policy: MakePolicy = make_policy
+    make_sampler: Callable[[Config], Sampler] = make_sampler
+
+
+def train(config: Config, workdir: str, parts: Parts = Parts()) -> None:  # noqa: B008 - immutable.
     """Trains, or goes on training, until `train_timesteps`.
 
     The result depends on the settings only, not on interruptions: step n draws all its
@@ -44,6 +53,7 @@ def train(config: Config, workdir: str) -> None:
     Args:
         config: all settings.
         workdir: run directory; made if missing.
+        parts: how the policy and the sampler are made.
 
     Raises:
         ConfigError: `workdir` holds a run with other settings, or the data are unusable.
@@ -53,25 +63,27 @@ def train(config: Config, workdir: str) -> None:
     claim_workdir(config, workdir)
     mesh = sharding.make_mesh()
     sharding.check_batch_size(config.train.train_batch_size, mesh)
-    policy = make_policy(config, make_env(config.env).spec)
+    spec = make_env(config.env).spec
+    policy = parts.make_policy(config, spec)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
     init_key, step_key, measure_key = jax.random.split(jax.random.key(config.train.seed), 3)
     state = init_train_state(policy, optimizer, init_key, mesh)
     with Checkpoints(workdir) as checkpoints:
-        state = _restore(checkpoints, state)
+        state = _restore(checkpoints, state, config.train.init_from)
         if int(state.step) >= config.train.train_timesteps:
             print(f"{workdir}: training is finished ({int(state.step)} steps)")
             return
         num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
         print(f"{workdir}: {num_parameters:,} parameters, at step {int(state.step)}", flush=True)
         datasets = load_datasets(config, mesh)
-        sample = make_sampler(config)
+        sample = parts.make_sampler(config)
         job = _Job(
             train_steps=make_train_steps(policy, optimizer, sample, config, mesh),
             dataset=datasets["train"],
             key=step_key,
             measure=make_measure(policy, config.optimizer.label_smoothing),
             measured=_draw_measured(config, sample, datasets, measure_key),
+            judge=lambda rows: training_criteria(rows, config, spec.num_actions),
         )
         _loop(config, workdir, state, job, checkpoints)
 
@@ -84,6 +96,7 @@ class _Job(NamedTuple):
     key: jax.Array
     measure: Callable[[Params, Segments], dict[str, jax.Array]]
     measured: dict[str, Segments]  # Of the histories that are not trained on.
+    judge: Callable[[list[dict[str, Any]]], list[Criterion]]  # Of the lines logged so far.
 
 
 def _loop(
@@ -103,6 +116,7 @@ def _loop(
             progress.push(step, metrics)
             if last or stop or step % settings.checkpoint_every == 0:
                 progress.flush()
+                logger.write_criteria(step, job.judge(read_metrics(workdir)))
                 validation_loss = float(metrics.get("validation_loss", float("nan")))
                 checkpoints.save(step, state.params, _rest(state), validation_loss)
             if stop and not last:
@@ -168,11 +182,11 @@ def _rest(state: TrainState) -> dict[str, Any]:
     return {"step": state.step, "opt_state": state.opt_state}
 
 
-def _restore(checkpoints: Checkpoints, state: TrainState) -> TrainState:
-    """The newest saved state, or `state` where there is none."""
+def _restore(checkpoints: Checkpoints, state: TrainState, init_from: str) -> TrainState:
+    """The newest saved state, or the first one where there is none."""
     restored = checkpoints.restore_latest(state.params, _rest(state))
     if not restored:
-        return state
+        return state._replace(params=warm_start(state.params, init_from)) if init_from else state
     _, params, rest = restored
     return TrainState(params=params, **rest)
 

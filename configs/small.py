@@ -14,9 +14,11 @@ def get_config():
     config.source.num_streams = 60
     config.source.num_steps = 400
     config.model.n_latent = 10
-    config.optimizer.lr = 2e-3
+    config.optimizer.name = "muon"
+    config.optimizer.lr = 8e-3
+    config.optimizer.weight_decay = 0.1
     config.train.train_batch_size = 24
-    config.train.train_timesteps = 2500
+    config.train.train_timesteps = 1000
     config.train.log_every = 20
     config.train.eval_every = 500
     config.train.checkpoint_every = 100

@@ -1,11 +1,30 @@
 """Eight simulated devices for every test, set before JAX starts."""
 
+import os
+import shutil
+import tempfile
+
 import jax
 import pytest
 
 from compad_jax.command_line import load_config
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_configure(config):
+    """All workers of a session share what they compile, afresh every time."""
+    if not hasattr(config, "workerinput"):
+        config.compilation_cache = tempfile.mkdtemp(prefix="compad_jax_tests_")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compilation_cache  # Workers inherit it.
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def pytest_unconfigure(config):
+    """Leaves nothing behind."""
+    if hasattr(config, "compilation_cache"):
+        shutil.rmtree(config.compilation_cache, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -235,3 +235,10 @@ def test_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train_main.py", "--config", _FILE])
     with pytest.raises(ValueError, match="a bug"):
         run_program(main)
+
+
+@pytest.mark.parametrize("words", [("--init_from", "runs/ad"), ("--init_from=runs/ad",)])
+def test_init_from_is_a_setting(words):
+    arguments = _parse("--config", _FILE, *words)
+    assert arguments.config.train.init_from == "runs/ad"
+    assert arguments.workdir.endswith(",train.init_from=runs_ad")

@@ -16,7 +16,7 @@ def _outcome():
 
 def test_summary_against_hand_computation(debug_config):
     tasks = np.array([[0, 0], [3, 4]])
-    summary = summarise(_outcome(), tasks, [], debug_config)
+    summary = summarise(_outcome(), tasks)
     assert summary["optimum_mean"] == 7.0
     assert summary["mean_return"] == pytest.approx((10 * 18 / 20 + 2) / 2)
     assert summary["fraction_of_optimum"] == pytest.approx((18 / 20 + 0.5) / 2)
@@ -31,7 +31,7 @@ def test_summary_against_hand_computation(debug_config):
 
 def test_episodes_to_90_percent_counts_from_one(debug_config):
     outcome = Returns(_outcome().returns[:, :1], np.array([10.0]))
-    assert summarise(outcome, np.array([[0, 0]]), [], debug_config)["episodes_to_90_percent"] == 3
+    assert summarise(outcome, np.array([[0, 0]]))["episodes_to_90_percent"] == 3
 
 
 def test_bootstrap_covers_the_mean_at_its_rate():

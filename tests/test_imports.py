@@ -23,6 +23,7 @@ _RANKS = {
     "compad_jax.sources": 2,
     "compad_jax.data": 2,
     "compad_jax.collect": 3,
+    "compad_jax.restore": 3,
     "compad_jax.train_step": 3,
     "compad_jax.rollout": 3,
     "compad_jax.train": 4,

@@ -105,3 +105,34 @@ def test_update_equals_adamw_by_hand():
 def test_schedule_must_outlast_its_warmup():
     with pytest.raises(ValueError, match="decay"):
         make_schedule(OptimizerConfig(num_warmup_steps=100), 100)
+
+
+def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adamw():
+    config = OptimizerConfig(name="muon", lr=0.1, num_warmup_steps=0, weight_decay=0.0)
+    optimizer = make_optimizer(config, 100)
+    shapes = {"dense": {"kernel": (8, 6), "bias": (6, 6)}, "head": {"kernel": (6, 5)}}
+    params = jax.tree.map(jnp.ones, shapes, is_leaf=lambda x: isinstance(x, tuple))
+    key = jax.random.key(0)
+    gradient = jax.tree.map(lambda x: 1e-3 * jax.random.normal(key, x.shape), params)
+    gradient["dense"]["kernel"] *= 2.0 ** jnp.arange(6)
+    updates, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
+    singular = np.linalg.svd(updates["dense"]["kernel"], compute_uv=False)
+    raw = np.linalg.svd(gradient["dense"]["kernel"], compute_uv=False)
+    assert raw.max() / raw.min() > 20
+    assert singular.max() / singular.min() < 2  # Newton-Schulz flattens the spectrum roughly.
+    rms = np.sqrt(np.square(updates["dense"]["kernel"]).mean())
+    np.testing.assert_allclose(rms, 0.1 * 0.2, rtol=0.3)  # An AdamW update has about 0.2 to 1.
+    for name, leaf in (("dense", "bias"), ("head", "kernel")):  # AdamW's first step: the sign.
+        expected = -0.1 * np.sign(gradient[name][leaf])
+        np.testing.assert_allclose(updates[name][leaf], expected, rtol=1e-2)
+
+
+def test_muon_decays_matrices_only():
+    config = OptimizerConfig(name="muon", lr=0.1, num_warmup_steps=0, weight_decay=0.5)
+    params = _params() | {"head": {"kernel": jnp.full((3, 2), 2.0)}}
+    optimizer = make_optimizer(config, 100)
+    none = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = jax.jit(optimizer.update)(none, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["dense"]["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-5)
+    for kept in (updates["dense"]["bias"], updates["positions"], updates["head"]["kernel"]):
+        np.testing.assert_array_equal(kept, 0)

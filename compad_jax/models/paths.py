@@ -3,6 +3,7 @@
 Both run the same functions on the same parameters, and tests hold their logits equal.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -33,7 +34,8 @@ def unroll(
     Args:
         policy: the policy.
         params: its parameters.
-        segments: tokens and mask [B, S, L].
+        segments: tokens and mask [B, S, L]; with latents, a segment before the last holds
+            at most `policy.compress_length` tokens.
         key: PRNG key of the dropout, consumed; None: no dropout.
         all_at_once: decode all segments in one call, which fills an accelerator, or one
             by one with recomputed activations, which stay in a CPU's cache; None: by
@@ -49,22 +51,44 @@ def unroll(
     tokens, mask = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (segments.tokens, segments.mask))
     embeddings = _apply(policy, params, "embed", tokens)
     chex.assert_shape(embeddings, (num_segments, batch, length, policy.config.tf_n_embd))
-    memories = _memories(policy, params, embeddings, mask, compress_key)
+    # Only the last segment can be longer than what a compression takes.
+    short = min(length, policy.compress_length) if policy.config.n_latent else length
+    compressed = embeddings[:-1, :, :short]
+    memories = _memories(policy, params, compressed, mask[:-1, :, :short], compress_key)
+    decode = partial(_decode_segments, policy, params, decode_key, all_at_once)
+    if short == length:
+        logits = decode(0, memories, embeddings)
+    else:
+        early = decode(0, memories[:-1], compressed)
+        last = decode(num_segments - 1, memories[-1:], embeddings[-1:])
+        padding = [(0, 0), (0, 0), (0, length - short), (0, 0)]
+        logits = jnp.concatenate([jnp.pad(early, padding), last])
+    return Unrolled(jnp.swapaxes(logits, 0, 1), memories)
+
+
+def _decode_segments(
+    policy: Policy,
+    params: Params,
+    key: jax.Array | None,
+    all_at_once: bool | None,
+    first: int,
+    memories: jax.Array,
+    embeddings: jax.Array,
+) -> jax.Array:
+    """Logits [S, B, L, A] of the segments [S, B, L, D] from number `first` on."""
+    num_segments, batch, length, _ = embeddings.shape
 
     def decode(index: jax.Array, memory: jax.Array, embeddings: jax.Array) -> jax.Array:
-        dropout = _fold_in(decode_key, index)
+        dropout = _fold_in(key, index)
         return _apply(policy, params, "decode", memory, embeddings, dropout=dropout)[0]
 
     if all_at_once is None:
         all_at_once = jax.default_backend() != "cpu"
     if all_at_once:
         flat = (x.reshape(-1, *x.shape[2:]) for x in (memories, embeddings))
-        logits = decode(jnp.zeros((), jnp.int32), *flat)
-        logits = logits.reshape(num_segments, batch, length, -1)
-    else:
-        one_by_one = (jnp.arange(num_segments), memories, embeddings)
-        logits = jax.lax.map(lambda args: jax.checkpoint(decode)(*args), one_by_one)
-    return Unrolled(jnp.swapaxes(logits, 0, 1), memories)
+        return decode(jnp.asarray(first), *flat).reshape(num_segments, batch, length, -1)
+    one_by_one = (first + jnp.arange(num_segments), memories, embeddings)
+    return jax.lax.map(lambda args: jax.checkpoint(decode)(*args), one_by_one)
 
 
 def _memories(
@@ -74,10 +98,9 @@ def _memories(
     mask: jax.Array,
     key: jax.Array | None,
 ) -> jax.Array:
-    """The memory that each segment [S, B, L, D] is decoded with, [S, B, M, D]."""
-    num_segments, batch = mask.shape[:2]
-    first = _apply(policy, params, "initial_memory", batch)
-    projected = _apply(policy, params, "project", embeddings[:-1])
+    """The memories [S, B, M, D] before, between and after S - 1 segments [S - 1, B, L, D]."""
+    first = _apply(policy, params, "initial_memory", mask.shape[1])
+    projected = _apply(policy, params, "project", embeddings)
 
     @jax.checkpoint  # Computing again in the cache is faster than fetching from memory.
     def compress(memory: jax.Array, segment: Any) -> jax.Array:
@@ -94,7 +117,7 @@ def _memories(
         memory = compress(memory, segment)
         return memory, memory
 
-    segments = (jnp.arange(num_segments - 1), projected, mask[:-1])
+    segments = (jnp.arange(len(mask)), projected, mask)
     _, later = jax.lax.scan(step, first, segments)
     return jnp.concatenate([first[None], later])
 

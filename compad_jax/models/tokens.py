@@ -9,11 +9,11 @@ from compad_jax.types import Tokens, Transition
 
 
 def token_features(tokens: Tokens, spec: EnvSpec) -> jax.Array:
-    """Concatenates the one-hot parts of a token.
+    """Concatenates the parts of a token.
 
-    A dense layer on these features is the sum of one embedding table a part (each
-    coordinate of s, s' and the current state, the action), a reward direction and the
-    learned null transition; as one matrix product it needs no gather and no scatter.
+    A dense layer on these features is the sum of one embedding a part (each coordinate of
+    s, s' and the current state, the action), a reward direction and the learned null
+    transition; as one matrix product it needs no gather and no scatter.
 
     Args:
         tokens: [..., L].
@@ -26,8 +26,8 @@ def token_features(tokens: Tokens, spec: EnvSpec) -> jax.Array:
     previous = tokens.previous
     transition = jnp.concatenate(
         [
-            _one_hot_coordinates(previous.obs, spec),
-            _one_hot_coordinates(previous.next_obs, spec),
+            _coordinates(previous.obs, spec),
+            _coordinates(previous.next_obs, spec),
             jax.nn.one_hot(previous.action, spec.num_actions),
             previous.reward[..., None].astype(jnp.float32),
             previous.done[..., None].astype(jnp.float32),
@@ -36,13 +36,14 @@ def token_features(tokens: Tokens, spec: EnvSpec) -> jax.Array:
     )
     is_first = tokens.is_first[..., None].astype(jnp.float32)
     return jnp.concatenate(
-        [_one_hot_coordinates(tokens.obs, spec), transition * (1 - is_first), is_first], axis=-1
+        [_coordinates(tokens.obs, spec), transition * (1 - is_first), is_first], axis=-1
     )
 
 
 def num_features(spec: EnvSpec) -> int:
     """Length of the features of a token."""
-    return 3 * sum(spec.obs_sizes) + spec.num_actions + 3
+    coordinates = sum(size + _num_waves(size) for size in spec.obs_sizes)
+    return 3 * coordinates + spec.num_actions + 3
 
 
 def first_tokens(obs: jax.Array) -> Tokens:
@@ -52,7 +53,20 @@ def first_tokens(obs: jax.Array) -> Tokens:
     return Tokens(previous=previous, is_first=none == 0, obs=obs)
 
 
-def _one_hot_coordinates(obs: jax.Array, spec: EnvSpec) -> jax.Array:
-    """One-hot of each coordinate, side by side: rows and columns generalise apart."""
-    parts = [jax.nn.one_hot(obs[..., i], size) for i, size in enumerate(spec.obs_sizes)]
+def _coordinates(obs: jax.Array, spec: EnvSpec) -> jax.Array:
+    """One-hot and a few low cosines of each coordinate, side by side.
+
+    Coordinates apart, so that rows and columns generalise each by itself; cosines, so that
+    neighbours start out alike and goals that were never trained on lie between others.
+    """
+    parts = []
+    for i, size in enumerate(spec.obs_sizes):
+        wave = jnp.arange(1, _num_waves(size) + 1)
+        phase = jnp.pi * (obs[..., i, None] + 0.5) / size
+        parts += [jax.nn.one_hot(obs[..., i], size), jnp.cos(wave * phase)]
     return jnp.concatenate(parts, axis=-1)
+
+
+def _num_waves(size: int) -> int:
+    """Cosines of a coordinate; with `size` of them they would say as much as one-hot."""
+    return min(4, size - 1)

@@ -1,0 +1,1 @@
+"""Programs for whoever develops: they read runs and histories, nothing imports them."""

@@ -1,0 +1,109 @@
+"""Table and figure of an experiment."""
+
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from compad_jax.evaluate import bootstrap
+from compad_jax.figures import draw_in_style, percent
+from compad_jax.tools.suites import Arm, Suite
+
+Line = dict[str, Any]  # Of results.jsonl.
+
+
+class Estimate(NamedTuple):
+    """A mean over goals and trainings, with its 95% confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def write(suite: Suite, lines: list[Line], directory: str) -> str:
+    """Writes `table.md` and `figure.png` of the runs finished so far; returns the table."""
+    rows = [(arm, [x for x in lines if x["arm"] == arm.name]) for arm in suite.arms]
+    rows = [(arm, runs) for arm, runs in rows if runs]
+    table = format_table(suite, rows)
+    with open(os.path.join(directory, "table.md"), "w", encoding="utf-8") as file:
+        file.write(table)
+    with draw_in_style():
+        _draw(suite, rows).savefig(os.path.join(directory, "figure.png"))
+    return table
+
+
+def format_table(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
+    """Markdown: what was changed, how far the loss is from its floor, what the agent earns."""
+    header = (
+        "| changed | runs | parameters | train loss | floor | held-out loss above its floor "
+        "| accuracy | sampled, last tenth [95% CI] | sampled, all episodes | greedy, last tenth |"
+    )
+    lines = [header, "|---" * 10 + "|"]
+    for arm, runs in rows:
+        sampled = final_of(runs, "sample")
+        cells = [
+            arm.label,
+            str(len(runs)),
+            f"{runs[0]['num_parameters']:,}",
+            f"{_mean(runs, 'train', 'loss'):.3f}",
+            f"{_mean(runs, 'train', 'floor'):.3f}",
+            f"{_mean(runs, 'held_out', 'loss') - _mean(runs, 'held_out', 'floor'):+.3f}",
+            f"{_mean(runs, 'held_out', 'accuracy'):.2f}",
+            f"{percent(sampled.mean)}% [{percent(sampled.low)}, {percent(sampled.high)}]",
+            f"{percent(_mean(runs, 'sample', 'fraction_of_optimum'))}%",
+            f"{percent(final_of(runs, 'greedy').mean)}%",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _budget(suite, rows), ""])
+
+
+def final_of(runs: list[Line], selection: str) -> Estimate:
+    """Return of the last tenth of the episodes, as a share of the optimum."""
+    values = [
+        [goal["final_fraction_of_optimum"] for goal in run[selection]["per_task"]] for run in runs
+    ]
+    by_goal = np.array(values).T
+    low, high = bootstrap(by_goal)
+    return Estimate(float(by_goal.mean()), float(low), float(high))
+
+
+def _mean(runs: list[Line], group: str, name: str) -> float:
+    return float(np.mean([run[group][name] for run in runs]))
+
+
+def _budget(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
+    """One sentence on what every run cost and where it ran."""
+    runs = [run for _, lines in rows for run in lines]
+    hardware = sorted({run["hardware"] for run in runs})
+    commits = sorted({str(run["commit"]) for run in runs})
+    hours = sum(run["train_seconds"] + run["evaluate_seconds"] for run in runs) / 3600
+    tokens = f"{suite.num_tokens / 1e6:g} million targets a training"
+    settings = ", ".join(suite.overrides)
+    return (
+        f"{suite.question} {suite.config} with {settings}; {tokens}; training seeds "
+        f"{', '.join(map(str, suite.seeds))}; {hours:.1f} hours on {'; '.join(hardware)}; "
+        f"commit {', '.join(commits)}. Intervals: bootstrap over goals, then trainings."
+    )
+
+
+def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> Figure:
+    """Two panels, a line an arm: distance of the loss from its floor, and the return."""
+    figure = Figure(figsize=(9, 1.6 + 0.32 * len(rows)), layout="constrained")
+    figure.suptitle(suite.question, x=0.01, ha="left", size=10.5, weight="bold")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for y, (_, runs) in enumerate(rows):
+        train = [(run["train"]["floor"], run["train"]["loss"]) for run in runs]
+        floor, loss = np.mean(train, axis=0)
+        left.plot([floor, loss], [y, y], color="#0072B2", lw=1)
+        left.plot(floor, y, "|", color="#333333", ms=10)
+        left.plot([value for _, value in train], [y] * len(train), "o", color="#0072B2", ms=4)
+        final = final_of(runs, "sample")
+        right.plot([final.low, final.high], [y, y], color="#D55E00", lw=1)
+        right.plot(final.mean, y, "o", color="#D55E00", ms=5)
+    left.set_yticks(range(len(rows)), [arm.label for arm, _ in rows])
+    left.invert_yaxis()
+    left.axvline(np.log(5), color="#707070", lw=0.8, ls=":")
+    left.set_xlabel("Train loss in nats: dot, a training; bar, its floor; dotted, ln 5")
+    right.set(xlim=(0, 1), xlabel="Sampled return, last tenth, share of the optimum [95% CI]")
+    return figure

@@ -1,0 +1,80 @@
+"""Experiments: equal budgets, one change an arm, nothing done twice."""
+
+import json
+
+import pytest
+
+from compad_jax.config import ConfigError, differences, to_dict
+from compad_jax.tools import ablate
+from compad_jax.tools.faults import make_hasty_policy
+from compad_jax.tools.suites import Arm, Suite
+from compad_jax.tools.suites.why_it_failed import SUITE
+
+_BUDGET = ("train.train_timesteps", "train.eval_every", "optimizer.num_warmup_steps")
+
+
+@pytest.mark.parametrize("arm", SUITE.arms, ids=lambda arm: arm.name)
+def test_arms_cost_the_same_and_change_what_they_say(arm):
+    config = ablate.configure_run(SUITE, arm, seed=1)
+    base = ablate.configure_run(SUITE, SUITE.arms[0], seed=1)
+    tokens = config.train.train_timesteps * ablate.tokens_a_step(config)
+    assert tokens == pytest.approx(SUITE.num_tokens, rel=0.02)
+    changed = {name for name, *_ in differences(to_dict(base), to_dict(config))} - {*_BUDGET}
+    assert changed == {item.split("=")[0] for item in arm.overrides}
+    assert (config.train.seed, config.eval.seed) == (1, 1)
+
+
+def test_unknown_suite():
+    with pytest.raises(ConfigError, match=r"--suite nothing: known are .*why_it_failed"):
+        ablate.load_suite("nothing")
+
+
+def _tiny(tmp_path, **changes):
+    shared = ("eval.num_episodes=4", f"data.dir={tmp_path}/data", "train.checkpoint_every=5")
+    arms = (
+        Arm("base", "as it is"),
+        Arm("hasty", "acting", act_with=make_hasty_policy, trained_as="base"),
+        Arm("rate", "learning rate", ("optimizer.lr=1e-2",)),
+    )
+    suite = Suite("Does it run?", "configs/debug.py", shared, 2_000, 0.1, (0, 1), arms)
+    return suite._replace(**changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("suite")
+    ablate.run_suite("tiny", _tiny(directory), str(directory / "runs"), str(directory / "results"))
+    return directory
+
+
+def _lines(directory):
+    with open(directory / "results" / "results.jsonl", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.mark.timeout(300)
+def test_every_run_leaves_a_line(finished):
+    lines = _lines(finished)
+    runs = [(line["arm"], line["seed"]) for line in lines]
+    assert runs == [(arm, seed) for seed in (0, 1) for arm in ("base", "hasty", "rate")]
+    by_run = dict(zip(runs, lines, strict=True))
+    base, hasty, rate = (by_run[arm, 0] for arm in ("base", "hasty", "rate"))
+    assert base["train"] == hasty["train"] != rate["train"]  # One training, acted upon twice.
+    assert base["sample"]["per_task"] != by_run["base", 1]["sample"]["per_task"]
+    assert base["held_out"]["floor"] < base["held_out"]["loss"]
+    assert base["tokens"] == pytest.approx(2_000, rel=0.2)
+    table = (finished / "results" / "table.md").read_text()
+    assert "| learning rate | 2 |" in table
+    assert (finished / "results" / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.timeout(300)
+def test_finished_runs_are_not_repeated(finished, monkeypatch):
+    before = _lines(finished)
+    monkeypatch.setattr(ablate, "train", None)  # Calling it would raise.
+    places = str(finished / "runs"), str(finished / "results")
+    ablate.run_suite("tiny", _tiny(finished), *places)
+    assert _lines(finished) == before
+    with pytest.raises(ConfigError, match="base, seed 0 was made with other settings"):
+        ablate.run_suite("tiny", _tiny(finished, num_tokens=4_000), *places)
+    assert _lines(finished) == before
