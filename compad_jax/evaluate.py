@@ -38,6 +38,7 @@ class Speed(NamedTuple):
     """What the rollouts cost, without compilation."""
 
     steps_per_second: float
+    late_to_early: float  # Time of a step, last tenth of the dispatches over the first tenth.
     num_compressions: np.ndarray  # int [E], done by the end of each episode.
 
 
@@ -84,6 +85,7 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
         "random_fraction_of_optimum": float((at_random / optimum).mean()),
         "num_compressions": int(speed.num_compressions[-1]),
         "env_steps_per_second": speed.steps_per_second,
+        "late_to_early_step_time": speed.late_to_early,
         "step": step,
         "num_parameters": sum(x.size for x in jax.tree.leaves(params)),
         "hardware": runtime.describe_hardware(),
@@ -139,17 +141,20 @@ def rollout_returns(
     smoothing = config.optimizer.label_smoothing
     play = make_rollout(policy, env, smoothing=smoothing, num_episodes=chunk, shardings=shardings)
     play = play.lower(params, state).compile()  # Apart from the clock below.
-    parts, compressions = [], []
-    begin = time.monotonic()
+    parts, compressions, seconds = [], [], []
     for _ in range(-(-episodes // chunk)):
+        begin = time.monotonic()
         state, returns, done = play(params, state)
         parts.append(np.asarray(returns))
         compressions.append(np.asarray(done))
-    seconds = time.monotonic() - begin
+        seconds.append(time.monotonic() - begin)
     returns = np.concatenate(parts)
     num_steps = returns.size * env.spec.horizon
     returns = np.moveaxis(returns[:episodes].reshape(episodes, *shape), 0, 1)
-    return returns, Speed(num_steps / seconds, np.concatenate(compressions)[:episodes])
+    tenth = max(1, len(seconds) // 10)
+    late_to_early = float(np.median(seconds[-tenth:]) / np.median(seconds[:tenth]))
+    speed = Speed(num_steps / sum(seconds), late_to_early, np.concatenate(compressions)[:episodes])
+    return returns, speed
 
 
 def source_curve(config: Config, indices: np.ndarray, optimum: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def _keep_compiled_programs() -> None:
     JAX_COMPILATION_CACHE_DIR names another place.
     """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "compad_jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

@@ -178,7 +178,7 @@ def make_train_steps(
         gradient, metrics = gradient_of(state.params, segments, dropout_key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        extra = {"grad_norm": optax.global_norm(gradient), "lr": schedule(state.step)}
+        extra = {"grad_norm": optax.tree.norm(gradient), "lr": schedule(state.step)}
         return TrainState(state.step + 1, params, opt_state), metrics._asdict() | extra
 
     def many_steps(

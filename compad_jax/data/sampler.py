@@ -98,20 +98,25 @@ def sample_segments(
     Returns:
         Segments [B, S, L]; L is the longest length in the plan.
     """
-    keys = jax.random.split(key, batch_size)
-    return jax.vmap(lambda k: _sample_window(k, dataset, plan))(keys)
+    # All numbers at once: a generator compiles to hundreds of instructions, every time.
+    uniform = jax.random.uniform(key, (batch_size, 2 + len(plan.max_lengths)))
+    return jax.vmap(lambda u: _sample_window(u, dataset, plan))(uniform)
 
 
-def _sample_window(key: jax.Array, dataset: Dataset, plan: SegmentPlan) -> Segments:
-    """One window of one history, [S, L]."""
-    row_key, length_key, start_key = jax.random.split(key, 3)
+def _sample_window(uniform: jax.Array, dataset: Dataset, plan: SegmentPlan) -> Segments:
+    """One window of one history, [S, L], by 2 + S numbers in [0, 1)."""
     num_rows, num_steps = dataset.floor.shape
-    row = jax.random.randint(row_key, (), 0, num_rows)
     low, high = jnp.array(plan.min_lengths), jnp.array(plan.max_lengths)
-    lengths = jax.random.randint(length_key, low.shape, low, high + 1)
+    row = _below(uniform[0], num_rows)
+    lengths = low + _below(uniform[2:], high - low + 1)
     last_start = 0 if plan.whole_history else num_steps - lengths.sum()
-    start = jax.random.randint(start_key, (), 0, last_start + 1)
+    start = _below(uniform[1], last_start + 1)
     return cut_segments(dataset, row, start, lengths, max_length=max(plan.max_lengths))
+
+
+def _below(uniform: jax.Array, size: jax.Array | int) -> jax.Array:
+    """Numbers in [0, 1) as integers in [0, size); rounding up must not reach `size`."""
+    return jnp.minimum(jnp.floor(uniform * size).astype(jnp.int32), size - 1)
 
 
 def cut_segments(
