@@ -18,18 +18,18 @@ Summary = dict[str, Any]  # Contents of summary.json.
 Evaluation = tuple[Summary, np.ndarray]  # With curve.csv: a float a column, NaN if empty.
 
 # Okabe and Ito (2008): told apart with every common colour vision. References are grey.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_INK, _GREY = "#333333", "#707070"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK, GREY = "#333333", "#707070"
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
-    "text.color": _INK,
+    "text.color": INK,
     "text.parse_math": False,  # A run name may hold a dollar sign.
-    "axes.labelcolor": _GREY,
-    "axes.edgecolor": _GREY,
+    "axes.labelcolor": GREY,
+    "axes.edgecolor": GREY,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
     "legend.frameon": False,
     "savefig.dpi": 150,
 }
@@ -70,7 +70,7 @@ def _learning_curve(summary: Summary, curve: np.ndarray) -> Figure:
     figure = Figure(figsize=(8, 4.5))
     axes = figure.add_axes((0.085, 0.115, 0.885, 0.67))
     _prepare(axes, len(curve))
-    _draw_policy(axes, curve, _COLORS[0], summary["method"])
+    _draw_policy(axes, curve, COLORS[0], summary["method"])
     _draw_references(axes, summary, curve)
     _mark_compressions(axes, summary, curve)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=5, columnspacing=1.3)
@@ -79,7 +79,7 @@ def _learning_curve(summary: Summary, curve: np.ndarray) -> Figure:
     title.set_fontsize(10.5 * min(1, 0.965 / share))
     seeds = _count(summary["num_seeds"], "seed")
     text = f"{place_of(summary)} \u00d7 {seeds}, 95% band; title: the last tenth of the episodes"
-    figure.text(0.015, 0.89, text, color=_GREY)
+    figure.text(0.015, 0.89, text, color=GREY)
     return figure
 
 
@@ -98,7 +98,7 @@ def _comparison(evaluations: Sequence[Evaluation]) -> Figure:
             label = f"{shorten(summary['run'], 36)}, {summary['method']}: {final_of(summary)}"
             # Later lines are thinner: of two equal curves both remain visible.
             width = 1.2 + 0.7 * min(2, len(runs) - 1 - index)
-            _draw_policy(axes, curve, _COLORS[index % len(_COLORS)], label, width)
+            _draw_policy(axes, curve, COLORS[index % len(COLORS)], label, width)
         for summary, curve in shown:
             _draw_references(axes, summary, curve)
         axes.set_title(f"Acting: {_ACTING[selection]}", loc="left", size=9)
@@ -133,9 +133,9 @@ def _draw_references(axes: Axes, summary: Summary, curve: np.ndarray) -> None:
     """Source, optimum and random agent, unless a line of that name is drawn already."""
     random = np.full(len(curve), summary["random_fraction_of_optimum"])
     lines: list[tuple[str, np.ndarray, dict[str, Any]]] = [
-        (f"source, {summary['source']}", curve["source_fraction"], {"c": _INK, "ls": "--"}),
-        ("optimum", np.ones(len(curve)), {"c": _GREY, "lw": 0.8, "zorder": 1.5}),
-        ("random agent", random, {"c": _GREY, "ls": ":"}),
+        (f"source, {summary['source']}", curve["source_fraction"], {"c": INK, "ls": "--"}),
+        ("optimum", np.ones(len(curve)), {"c": GREY, "lw": 0.8, "zorder": 1.5}),
+        ("random agent", random, {"c": GREY, "ls": ":"}),
     ]
     drawn = {line.get_label() for line in axes.lines}
     for label, y, style in lines:
@@ -149,10 +149,10 @@ def _mark_compressions(axes: Axes, summary: Summary, curve: np.ndarray) -> None:
     episodes = curve["episode"][np.diff(curve["num_compressions"], prepend=0) > 0]
     if 0 < total <= _MAX_TICKS:
         below = np.full(len(episodes), -0.045)
-        axes.plot(episodes, below, "|", color=_GREY, label=_count(total, "compression"))
+        axes.plot(episodes, below, "|", color=GREY, label=_count(total, "compression"))
     elif total:
         text = f"one compression every {summary['max_compress_length']} steps, {total:,} in all"
-        axes.text(0.01, 0.015, text, color=_GREY, transform=axes.transAxes)
+        axes.text(0.01, 0.015, text, color=GREY, transform=axes.transAxes)
 
 
 def title_of(summary: Summary) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from compad_jax.evaluate import bootstrap
-from compad_jax.figures import draw_in_style, percent
+from compad_jax.figures import COLORS, GREY, INK, draw_in_style, percent
 from compad_jax.tools.suites import Arm, Suite
 
 Line = dict[str, Any]  # Of results.jsonl.
@@ -95,15 +95,15 @@ def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> Figure:
     for y, (_, runs) in enumerate(rows):
         train = [(run["train"]["floor"], run["train"]["loss"]) for run in runs]
         floor, loss = np.mean(train, axis=0)
-        left.plot([floor, loss], [y, y], color="#0072B2", lw=1)
-        left.plot(floor, y, "|", color="#333333", ms=10)
-        left.plot([value for _, value in train], [y] * len(train), "o", color="#0072B2", ms=4)
+        left.plot([floor, loss], [y, y], color=COLORS[0], lw=1)
+        left.plot(floor, y, "|", color=INK, ms=10)
+        left.plot([value for _, value in train], [y] * len(train), "o", color=COLORS[0], ms=4)
         final = final_of(runs, "sample")
-        right.plot([final.low, final.high], [y, y], color="#D55E00", lw=1)
-        right.plot(final.mean, y, "o", color="#D55E00", ms=5)
+        right.plot([final.low, final.high], [y, y], color=COLORS[1], lw=1)
+        right.plot(final.mean, y, "o", color=COLORS[1], ms=5)
     left.set_yticks(range(len(rows)), [arm.label for arm, _ in rows])
     left.invert_yaxis()
-    left.axvline(np.log(5), color="#707070", lw=0.8, ls=":")
+    left.axvline(np.log(5), color=GREY, lw=0.8, ls=":")
     left.set_xlabel("Train loss in nats: dot, a training; bar, its floor; dotted, ln 5")
     right.set(xlim=(0, 1), xlabel="Sampled return, last tenth, share of the optimum [95% CI]")
     return figure

@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from compad_jax.figures import draw_in_style
+from compad_jax.figures import COLORS, GREY, INK, draw_in_style
 from compad_jax.tools.diagnosis_data import Facts
 
-_BLUE, _RED, _INK, _GREY = "#0072B2", "#D55E00", "#333333", "#707070"
 _MAX_DOTS = 30  # Points of a line that are marked one by one.
 
 
@@ -53,7 +52,7 @@ def title_of(facts: Facts) -> str:
 
 def _source(axes: Axes, facts: Facts) -> None:
     curve = facts["source"]["fraction_of_optimum"]
-    axes.plot(range(1, len(curve) + 1), curve, color=_INK, **_dots(curve))
+    axes.plot(range(1, len(curve) + 1), curve, color=INK, **_dots(curve))
     axes.set(ylim=(0, 1.05), xlabel="Episode of the source", ylabel="Share of the optimum")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -62,7 +61,7 @@ def _source(axes: Axes, facts: Facts) -> None:
 
 def _entropy(axes: Axes, facts: Facts) -> None:
     entropy = facts["source"]["entropy"]
-    axes.plot(entropy, color=_INK, lw=1)
+    axes.plot(entropy, color=INK, lw=1)
     _mark_uniform(axes, facts)
     axes.set(xlabel="Environment step of the history", ylabel="Nats")
     axes.set_title("Entropy of its policy", loc="left", size=9)
@@ -70,8 +69,8 @@ def _entropy(axes: Axes, facts: Facts) -> None:
 
 def _targets(axes: Axes, facts: Facts) -> None:
     shares = facts["sampling"]["targets_by_tenth"]
-    axes.bar(np.arange(len(shares)) + 0.5, shares, width=0.9, color=_BLUE)
-    axes.axhline(1 / len(shares), color=_GREY, lw=0.8, ls="--")
+    axes.bar(np.arange(len(shares)) + 0.5, shares, width=0.9, color=COLORS[0])
+    axes.axhline(1 / len(shares), color=GREY, lw=0.8, ls="--")
     axes.set(xticks=range(0, 11, 2), xticklabels=[f"{10 * x}%" for x in range(0, 11, 2)])
     axes.set(xlim=(0, 10), xlabel="Part of the history", ylabel="Share of the targets")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -95,12 +94,12 @@ def _losses(axes: Axes, facts: Facts, group: str) -> None:
     run = facts["run"]
     if run:
         lines = [
-            ("held-out", _RED, run["held_out"][group]["loss"]),
-            ("training", _BLUE, run["train"][group]["loss"]),
-            ("floor", _INK, run["held_out"][group]["floor"]),
+            ("held-out", COLORS[1], run["held_out"][group]["loss"]),
+            ("training", COLORS[0], run["train"][group]["loss"]),
+            ("floor", INK, run["held_out"][group]["floor"]),
         ]
     else:
-        lines = [("floor, training", _INK, facts["loss"][f"floor_{group}"])]
+        lines = [("floor, training", INK, facts["loss"][f"floor_{group}"])]
     for label, color, values in lines:
         axes.plot(np.array(values, float), color=color, label=label, **_dots(values))  # None: NaN.
     _mark_uniform(axes, facts)
@@ -118,7 +117,7 @@ def _memory(axes: Axes, facts: Facts) -> None:
     memory = facts["run"]["held_out"]["memory"]
     values = [memory["as_is"], memory["zeroed"], memory["of_another_task"]]
     labels = ["its own", "zeros", "another task's"]
-    bars = axes.bar(labels, values, color=[_BLUE, _RED, _RED], width=0.6)
+    bars = axes.bar(labels, values, color=[COLORS[0], COLORS[1], COLORS[1]], width=0.6)
     axes.bar_label(bars, fmt="%.2f", padding=2, size=8)
     axes.margins(y=0.15)
     axes.set(ylabel="Nats", xlabel=f"Memory ({memory['num_targets']:,} held-out targets)")
@@ -127,7 +126,7 @@ def _memory(axes: Axes, facts: Facts) -> None:
 
 def _gradients(axes: Axes, facts: Facts) -> None:
     norms = facts["run"]["gradient_norm"]
-    bars = axes.bar(list(norms), list(norms.values()), color=_BLUE, width=0.6)
+    bars = axes.bar(list(norms), list(norms.values()), color=COLORS[0], width=0.6)
     axes.bar_label(bars, fmt="%.2g", padding=2, size=8)
     axes.margins(y=0.15)
     axes.set(ylabel="Norm", xlabel="Part of the policy")
@@ -137,7 +136,7 @@ def _gradients(axes: Axes, facts: Facts) -> None:
 def _mark_uniform(axes: Axes, facts: Facts) -> None:
     """A dotted line where uniform guesses are; the axis starts at 0."""
     uniform = facts["loss"]["uniform"]
-    axes.axhline(uniform, color=_GREY, lw=0.8, ls=":")
+    axes.axhline(uniform, color=GREY, lw=0.8, ls=":")
     place: dict[str, Any] = {
         "xy": (1, uniform),
         "xycoords": ("axes fraction", "data"),
@@ -146,7 +145,7 @@ def _mark_uniform(axes: Axes, facts: Facts) -> None:
     text: dict[str, Any] = {
         "xytext": (0, 2),
         "textcoords": "offset points",
-        "color": _GREY,
+        "color": GREY,
         "size": 7.5,
     }
     axes.annotate("uniform guesses", **place, **text)

@@ -30,13 +30,14 @@ def test_unknown_suite():
 
 
 def _tiny(tmp_path, **changes):
-    shared = ("eval.num_episodes=4", f"data.dir={tmp_path}/data", "train.checkpoint_every=5")
+    shared = ("eval.num_episodes=4", f"data.dir={tmp_path}/data", "train.checkpoint_every=40")
     arms = (
         Arm("base", "as it is"),
         Arm("hasty", "acting", act_with=make_hasty_policy, trained_as="base"),
         Arm("rate", "learning rate", ("optimizer.lr=1e-2",)),
     )
-    suite = Suite("Does it run?", "configs/debug.py", shared, 2_000, 0.1, (0, 1), arms)
+    # The budget is 40 steps, as in the config: nothing new to compile for the base.
+    suite = Suite("Does it run?", "configs/debug.py", shared, 8_000, 0.1, (0, 1), arms)
     return suite._replace(**changes)
 
 
@@ -62,7 +63,7 @@ def test_every_run_leaves_a_line(finished):
     assert base["train"] == hasty["train"] != rate["train"]  # One training, acted upon twice.
     assert base["sample"]["per_task"] != by_run["base", 1]["sample"]["per_task"]
     assert base["held_out"]["floor"] < base["held_out"]["loss"]
-    assert base["tokens"] == pytest.approx(2_000, rel=0.2)
+    assert base["tokens"] == pytest.approx(8_000)
     table = (finished / "results" / "table.md").read_text()
     assert "| learning rate | 2 |" in table
     assert (finished / "results" / "figure.png").stat().st_size > 10_000

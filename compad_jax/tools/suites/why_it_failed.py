@@ -30,6 +30,13 @@ _DEPTH = (
 _DROPOUT = ("model.tf_dropout=0.1", "model.tf_attn_dropout=0.1")
 _SMOOTHING = ("optimizer.label_smoothing=0.0",)
 
+NEW = Arm("new", "NEW, sampled over whole histories")
+STARTS = Arm(
+    "starts",
+    "targets from the start of histories only",
+    parts=Parts(make_sampler=sample_starts_only),
+)
+
 SUITE = Suite(
     question="What kept the first system from learning?",
     config="configs/seed_new.py",
