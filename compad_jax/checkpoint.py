@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from compad_jax.config import ConfigError
+from compad_jax.checks import ConfigError
 
 _LOSS = "validation_loss"
 

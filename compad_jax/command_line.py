@@ -15,7 +15,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from compad_jax.config import Config, ConfigError, default_config, differences, from_dict, to_dict
+from compad_jax.checks import ConfigError, differences
+from compad_jax.config import Config, default_config, from_dict, to_dict
 
 _SHORT = re.compile(r"^--init_from(=|$)")  # A word that users type, for a setting.
 

@@ -5,32 +5,20 @@ Every mistake raises `ConfigError` with one line that says what, where and what 
 
 import dataclasses
 import json
-import typing
 from typing import Annotated, Any
 
 from ml_collections import ConfigDict
 
-
-class ConfigError(ValueError):
-    """A setting, file or argument that cannot be used; its text is one line."""
-
-
-class Range(typing.NamedTuple):
-    """Allowed numbers, low <= x < high."""
-
-    low: float
-    high: float = float("inf")
-
-
-class Choice(tuple[str, ...]):
-    """Allowed words."""
-
-
-Count = Annotated[int, Range(1)]
-Natural = Annotated[int, Range(0)]
-Positive = Annotated[float, Range(1e-30)]
-NonNegative = Annotated[float, Range(0.0)]
-Ratio = Annotated[float, Range(0.0, 1.0)]
+from compad_jax.checks import (
+    Choice,
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    Ratio,
+    build,
+    require,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +187,7 @@ def from_dict(values: dict[str, Any]) -> Config:
     Raises:
         ConfigError: an unknown name, a wrong type or range, or an impossible combination.
     """
-    config = _build(Config, values, "")
+    config = build(Config, values)
     _check_combinations(config)
     return config
 
@@ -217,89 +205,33 @@ def save_json(config: Config, path: str) -> None:
         file.write("\n")
 
 
-def differences(
-    old: dict[str, Any], new: dict[str, Any], where: str = ""
-) -> list[tuple[str, Any, Any]]:
-    """Lists (dotted path, old, new) for every leaf in which two nested dictionaries differ."""
-    rows: list[tuple[str, Any, Any]] = []
-    for name in sorted(set(old) | set(new)):
-        x, y = old.get(name), new.get(name)
-        if isinstance(x, dict) and isinstance(y, dict):
-            rows += differences(x, y, f"{where}{name}.")
-        elif x != y:
-            rows.append((f"{where}{name}", x, y))
-    return rows
-
-
-def require_equal(what: str, old: dict[str, Any], new: dict[str, Any], advice: str) -> None:
-    """Raises a ConfigError that lists what differs between the settings of `what` and new ones."""
-    changed = [f"{name} {x!r}, now {y!r}" for name, x, y in differences(old, new)]
-    _require(not changed, f"{what}: made with other settings ({'; '.join(changed)}); {advice}")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
-def _build(cls: type, values: dict[str, Any], where: str) -> Any:
-    """A dataclass from a dictionary, every leaf checked against its annotation."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    arguments = {}
-    for name, value in values.items():
-        path = f"{where}{name}"
-        _require(name in hints, f"{path}: no such setting; known here are {', '.join(hints)}")
-        if dataclasses.is_dataclass(hints[name]):
-            _require(isinstance(value, dict), f"{path}={value!r}: must be a group of settings")
-            arguments[name] = _build(hints[name], value, f"{path}.")
-        else:
-            arguments[name] = _check_leaf(path, value, hints[name])
-    return cls(**arguments)
-
-
-def _check_leaf(path: str, value: Any, hint: Any) -> Any:
-    """The value, an int made a float where one is wanted; or a ConfigError."""
-    kind, *rules = typing.get_args(hint) or (hint,)
-    if kind is float and type(value) is int:
-        value = float(value)
-    _require(type(value) is kind, f"{path}={value!r}: must be of type {kind.__name__}")
-    for rule in rules:
-        if isinstance(rule, Choice):
-            _require(value in rule, f"{path}={value!r}: allowed are {', '.join(rule)}")
-        else:
-            allowed = f"at least {rule.low:g}" if rule.low != 1e-30 else "above 0"
-            allowed += f" and below {rule.high:g}" if rule.high != float("inf") else ""
-            _require(rule.low <= value < rule.high, f"{path}={value!r}: must be {allowed}")
-    return value
-
-
 def _check_combinations(config: Config) -> None:
     data, model, train = config.data, config.model, config.train
     for kind in ("compress", "uncompressed"):
         low, high = getattr(data, f"min_{kind}_length"), getattr(data, f"max_{kind}_length")
-        _require(low <= high, f"data.min_{kind}_length={low}: must be at most the max_, {high}")
+        require(low <= high, f"data.min_{kind}_length={low}: must be at most the max_, {high}")
     compress, window = data.max_compress_length, data.max_uncompressed_length
-    _require(
+    require(
         compress <= window,
         f"data.max_compress_length={compress}: a window holds only "
         f"data.max_uncompressed_length={window}",
     )
     for heads in ("tf_n_head", "encoder_n_head"):
         width, count = model.tf_n_embd, getattr(model, heads)
-        _require(
+        require(
             width % count == 0, f"model.tf_n_embd={width}: must be a multiple of {heads}={count}"
         )
-    _require(
+    require(
         not (model.reconstruction_weight and not model.n_latent),
         "model.reconstruction_weight: nothing to reconstruct from, model.n_latent is 0",
     )
     for name in ("train_timesteps", "checkpoint_every", "eval_every"):
         steps = getattr(train, name)
-        _require(
+        require(
             steps % train.log_every == 0,
             f"train.{name}={steps}: must be a multiple of train.log_every={train.log_every}",
         )
-    _require(
+    require(
         config.optimizer.num_warmup_steps < train.train_timesteps,
         f"optimizer.num_warmup_steps={config.optimizer.num_warmup_steps}: must be below "
         f"train.train_timesteps={train.train_timesteps}",
@@ -311,7 +243,7 @@ def _check_window(config: Config) -> None:
     """Whether the windows fit the histories, and train what acting needs."""
     data, num_steps = config.data, config.source.num_steps
     if data.whole_history:
-        _require(
+        require(
             config.model.n_latent == 0 or data.max_compress_length == data.max_uncompressed_length,
             "data.whole_history: needs data.max_compress_length = data.max_uncompressed_length, "
             "or the last positions of a window would hardly be trained",
@@ -319,7 +251,7 @@ def _check_window(config: Config) -> None:
         return
     depth = data.max_compression_depth if config.model.n_latent else 0
     longest = depth * data.max_compress_length + data.max_uncompressed_length
-    _require(
+    require(
         longest <= num_steps,
         f"data: the longest window has {longest} steps, a history only "
         f"source.num_steps={num_steps}",

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax import runtime, sharding
+from compad_jax.checks import ConfigError
 from compad_jax.collect import load_histories
-from compad_jax.config import Config, ConfigError, to_dict
+from compad_jax.config import Config, to_dict
 from compad_jax.criteria import seed_criteria
 from compad_jax.envs import make_env
 from compad_jax.envs.base import Env, optimal_return, random_return

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from compad_jax.config import ConfigError
+from compad_jax.checks import ConfigError
 from compad_jax.figures import (
     Evaluation,
     Summary,

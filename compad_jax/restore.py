@@ -7,7 +7,8 @@ import jax
 
 from compad_jax import sharding
 from compad_jax.checkpoint import Checkpoints
-from compad_jax.config import Config, ConfigError, load_json
+from compad_jax.checks import ConfigError
+from compad_jax.config import Config, load_json
 from compad_jax.envs import make_env
 from compad_jax.envs.base import EnvSpec
 from compad_jax.models import Params, Policy, init_params, make_policy

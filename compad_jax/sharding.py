@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from compad_jax.config import ConfigError
+from compad_jax.checks import ConfigError
 
 
 def make_mesh() -> jax.sharding.Mesh:

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from compad_jax import sharding
 from compad_jax.checkpoint import Checkpoints
+from compad_jax.checks import ConfigError, require_equal
 from compad_jax.collect import load_histories
-from compad_jax.config import Config, ConfigError, load_json, require_equal, save_json, to_dict
+from compad_jax.config import Config, load_json, save_json, to_dict
 from compad_jax.criteria import Criterion, training_criteria
 from compad_jax.data.sampler import Dataset, Sampler, make_dataset, make_sampler
 from compad_jax.envs import make_env

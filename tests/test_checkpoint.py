@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from compad_jax.checkpoint import Checkpoints
-from compad_jax.config import ConfigError
+from compad_jax.checks import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compad_jax import collect
-from compad_jax.config import ConfigError
+from compad_jax.checks import ConfigError
 from compad_jax.envs import make_env
 from compad_jax.types import History, Transition
 from tests.builders import override

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
+from compad_jax.checks import ConfigError
 from compad_jax.command_line import load_config, parse_arguments, run_program
-from compad_jax.config import Config, ConfigError, from_dict
+from compad_jax.config import Config, from_dict
 
 _FILE = os.path.abspath("configs/debug.py")
 _HEAD = "from compad_jax.config import default_config\n"

@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compad_jax.checks import ConfigError, differences, require_equal
 from compad_jax.config import (
     Choice,
     Config,
-    ConfigError,
     default_config,
-    differences,
     from_dict,
     load_json,
-    require_equal,
     save_json,
     to_dict,
 )

@@ -8,6 +8,7 @@ import pytest
 # Longest prefix counts. 0 says what things are, 5 shows what came out.
 _RANKS = {
     "compad_jax": 0,
+    "compad_jax.checks": 0,
     "compad_jax.config": 0,
     "compad_jax.types": 0,
     "compad_jax.command_line": 0,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compad_jax import figures, report
-from compad_jax.config import ConfigError
+from compad_jax.checks import ConfigError
 
 _EARLY = {
     "CompAD": (0.15, 0.4, 0.6, 0.8, 0.95, 1.0),

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from compad_jax.config import ConfigError
+from compad_jax.checks import ConfigError
 from compad_jax.restore import restore_policy, warm_start
 from compad_jax.train import train
 from tests.builders import make_model, override

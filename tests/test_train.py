@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compad_jax.checkpoint import Checkpoints
-from compad_jax.config import ConfigError
+from compad_jax.checks import ConfigError
 from compad_jax.evaluate import evaluate
 from compad_jax.logger import read_metrics
 from compad_jax.train import claim_workdir, load_datasets, train

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compad_jax import sharding
-from compad_jax.config import ConfigError
+from compad_jax.checks import ConfigError
 from compad_jax.data.sampler import Dataset, make_sampler
 from compad_jax.envs import make_env
 from compad_jax.losses import smoothed_cross_entropy

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import tensorstore
 
-from compad_jax.config import Config, ConfigError, require_equal, to_dict
+from compad_jax.checks import ConfigError, require_equal
+from compad_jax.config import Config, to_dict
 from compad_jax.types import History, Transition
 
 _VERSION = 1  # Of the format; stores of another one are refused.

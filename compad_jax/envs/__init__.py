@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from compad_jax.config import ConfigError, EnvConfig
+from compad_jax.checks import ConfigError
+from compad_jax.config import EnvConfig
 from compad_jax.envs.base import Env
 from compad_jax.envs.dark_room import DarkRoom
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from compad_jax.config import ConfigError, EnvConfig
+from compad_jax.checks import ConfigError
+from compad_jax.config import EnvConfig
 
 
 class Split(NamedTuple):

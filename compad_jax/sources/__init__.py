@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import jax
 
-from compad_jax.config import ConfigError, SourceConfig
+from compad_jax.checks import ConfigError
+from compad_jax.config import SourceConfig
 from compad_jax.envs.base import Env
 from compad_jax.sources.mbie_eb import make_mbie_eb
 from compad_jax.sources.ppo import make_ppo

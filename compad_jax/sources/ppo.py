@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from compad_jax.config import ConfigError, PpoConfig
+from compad_jax.checks import ConfigError
+from compad_jax.config import PpoConfig
 from compad_jax.envs import base
 from compad_jax.sources.returns import generalized_advantages
 from compad_jax.types import History, Transition

@@ -16,8 +16,9 @@ import time
 from typing import Any
 
 from compad_jax import runtime
+from compad_jax.checks import ConfigError
 from compad_jax.command_line import load_config, one_line_errors
-from compad_jax.config import Config, ConfigError, to_dict
+from compad_jax.config import Config, to_dict
 from compad_jax.data.sampler import plan_segments
 from compad_jax.evaluate import evaluate
 from compad_jax.logger import read_metrics

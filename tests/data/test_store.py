@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compad_jax.config import Config, ConfigError
+from compad_jax.checks import ConfigError
+from compad_jax.config import Config
 from compad_jax.data import store
 from compad_jax.types import History, Transition
 from tests.builders import override

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compad_jax.config import ConfigError, PpoConfig, SourceConfig
+from compad_jax.checks import ConfigError
+from compad_jax.config import PpoConfig, SourceConfig
 from compad_jax.envs import base
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.sources import make_source

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from compad_jax.config import ConfigError, differences, to_dict
+from compad_jax.checks import ConfigError, differences
+from compad_jax.config import to_dict
 from compad_jax.tools import ablate
 from compad_jax.tools.faults import make_hasty_policy
 from compad_jax.tools.suites import Arm, Suite

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
+from compad_jax.checks import ConfigError
 from compad_jax.command_line import parse_arguments
-from compad_jax.config import ConfigError
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.tools import diagnose as program

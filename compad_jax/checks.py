@@ -1,0 +1,96 @@
+"""What a setting may be: types, ranges and words, checked when settings are built."""
+
+import dataclasses
+import typing
+from typing import Annotated, Any
+
+
+class ConfigError(ValueError):
+    """A setting, file or argument that cannot be used; its text is one line."""
+
+
+class Range(typing.NamedTuple):
+    """Allowed numbers, low <= x < high."""
+
+    low: float
+    high: float = float("inf")
+
+
+class Choice(tuple[str, ...]):
+    """Allowed words."""
+
+
+Count = Annotated[int, Range(1)]
+Natural = Annotated[int, Range(0)]
+Positive = Annotated[float, Range(1e-30)]
+NonNegative = Annotated[float, Range(0.0)]
+Ratio = Annotated[float, Range(0.0, 1.0)]
+
+
+def differences(
+    old: dict[str, Any], new: dict[str, Any], where: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """Lists (dotted path, old, new) for every leaf in which two nested dictionaries differ."""
+    rows: list[tuple[str, Any, Any]] = []
+    for name in sorted(set(old) | set(new)):
+        x, y = old.get(name), new.get(name)
+        if isinstance(x, dict) and isinstance(y, dict):
+            rows += differences(x, y, f"{where}{name}.")
+        elif x != y:
+            rows.append((f"{where}{name}", x, y))
+    return rows
+
+
+def require_equal(what: str, old: dict[str, Any], new: dict[str, Any], advice: str) -> None:
+    """Raises a ConfigError that lists what differs between the settings of `what` and new ones."""
+    changed = [f"{name} {x!r}, now {y!r}" for name, x, y in differences(old, new)]
+    require(not changed, f"{what}: made with other settings ({'; '.join(changed)}); {advice}")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises a ConfigError unless a condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
+    """Builds a dataclass from a nested dictionary, every leaf checked against its annotation.
+
+    Args:
+        cls: the dataclass; its leaves are annotated with a type and any rules.
+        values: of its fields; missing ones take their defaults.
+        where: dotted path of the group, for messages.
+
+    Returns:
+        An instance.
+
+    Raises:
+        ConfigError: an unknown name, a wrong type or range.
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
+    arguments = {}
+    for name, value in values.items():
+        path = f"{where}{name}"
+        require(name in hints, f"{path}: no such setting; known here are {', '.join(hints)}")
+        if dataclasses.is_dataclass(hints[name]):
+            require(isinstance(value, dict), f"{path}={value!r}: must be a group of settings")
+            arguments[name] = build(hints[name], value, f"{path}.")
+        else:
+            arguments[name] = _check_leaf(path, value, hints[name])
+    return cls(**arguments)
+
+
+def _check_leaf(path: str, value: Any, hint: Any) -> Any:
+    """The value, an int made a float where one is wanted; or a ConfigError."""
+    kind, *rules = typing.get_args(hint) or (hint,)
+    if kind is float and type(value) is int:
+        value = float(value)
+    require(type(value) is kind, f"{path}={value!r}: must be of type {kind.__name__}")
+    for rule in rules:
+        if isinstance(rule, Choice):
+            require(value in rule, f"{path}={value!r}: allowed are {', '.join(rule)}")
+        else:
+            allowed = f"at least {rule.low:g}" if rule.low != 1e-30 else "above 0"
+            allowed += f" and below {rule.high:g}" if rule.high != float("inf") else ""
+            require(rule.low <= value < rule.high, f"{path}={value!r}: must be {allowed}")
+    return value
