@@ -1,19 +1,14 @@
 """Reports: the page of an evaluation, the comparison of runs, and their tables."""
 
 import base64
-import glob
 import html
-import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from compad_jax.checks import ConfigError
+from compad_jax.evaluations import comparable, load, load_run
 from compad_jax.figures import (
-    Evaluation,
     Summary,
     final_of,
     percent,
@@ -25,8 +20,7 @@ from compad_jax.figures import (
 )
 
 _OUTCOME = {True: "pass", False: "FAIL", None: "not measured"}
-_IMPOSSIBLE = "FAIL: impossible, the floor of these data is above the target"
-_SHARED = ("env", "split", "num_episodes", "num_tasks", "horizon")  # By comparable evaluations.
+_IMPOSSIBLE = "FAIL, as it must: the floor is above the target"
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
@@ -47,7 +41,7 @@ def publish(directories: Sequence[str]) -> None:
     """Writes the report of each evaluation, then prints one table and where to look."""
     for directory in directories:
         write_report(directory)
-    print(table([_load(directory)[0] for directory in directories]))
+    print(table([load(directory)[0] for directory in directories]))
     for directory in directories:
         print(os.path.join(directory, "report.html"))
 
@@ -61,7 +55,7 @@ def write_report(directory: str) -> None:
     Raises:
         ConfigError: no readable evaluation is there.
     """
-    summary, curve = _load(directory)
+    summary, curve = load(directory)
     figure = os.path.join(directory, "learning_curve.png")
     save_learning_curve((summary, curve), figure)
     sections = {
@@ -81,8 +75,9 @@ def compare(run_directories: Sequence[str], directory: str) -> str:
 
     Args:
         run_directories: each holds `eval/*/summary.json` and `curve.csv`.
-        directory: receives `comparison.png`, `comparison.html` and, with all there is to
-            know of each evaluation and the seconds of each run, `comparison.json`.
+        directory: receives `comparison.png`, `comparison.html`, `comparison.md` (the table,
+            and which criteria each run meets) and, with all there is to know of each
+            evaluation and the seconds of each run, `comparison.json`.
 
     Returns:
         The table of all evaluations drawn.
@@ -90,15 +85,18 @@ def compare(run_directories: Sequence[str], directory: str) -> str:
     Raises:
         ConfigError: a run has no evaluation, or two runs cannot be compared.
     """
-    evaluations = _comparable({run: _load_run(run) for run in run_directories})
+    evaluations = comparable({run: load_run(run) for run in run_directories})
     summaries = [summary for summary, _ in evaluations]
     os.makedirs(directory, exist_ok=True)
     figure = os.path.join(directory, "comparison.png")
     save_comparison(evaluations, figure)
     with open(os.path.join(directory, "comparison.json"), "w", encoding="utf-8") as file:
         json.dump(summaries, file, indent=2)
+    rows = [_row(summary) for summary in summaries]
+    with open(os.path.join(directory, "comparison.md"), "w", encoding="utf-8") as file:
+        file.write(f"{markdown_table(rows)}\n\n{markdown_table(_criteria_of(summaries))}\n")
     title = f"{len(set(run_directories))} runs: {place_of(summaries[0])}"
-    sections = {"Result": [_row(summary) for summary in summaries]}
+    sections = {"Result": rows, "Criteria": _criteria_of(summaries)}
     _write_page(os.path.join(directory, "comparison.html"), title, figure, sections)
     return table(summaries)
 
@@ -120,64 +118,6 @@ def table(summaries: Sequence[Summary], *, width: int = 110) -> str:
     sizes[0] = min(sizes[0], width - sum(sizes[1:]) - 2 * len(sizes[1:]))
     cells = "  ".join(f"{{:{'<' if i < 3 else '>'}{size}}}" for i, size in enumerate(sizes))
     return "\n".join(cells.format(shorten(run, sizes[0]), *others) for run, *others in lines)
-
-
-# --- Reading -----------------------------------------------------------------------
-
-
-def _load(directory: str) -> Evaluation:
-    """Reads one evaluation directory."""
-    try:
-        with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
-            summary = json.load(file)
-        path = os.path.join(directory, "curve.csv")
-        return summary, np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{directory}: no readable evaluation ({error})") from error
-
-
-def _load_run(run: str) -> list[Evaluation]:
-    """Reads all finished evaluations of a run."""
-    paths = sorted(glob.glob(os.path.join(glob.escape(run), "eval", "*", "summary.json")))
-    if not paths:
-        raise ConfigError(f"{run}: no finished evaluation; run eval_main.py first")
-    evaluations = [_load(os.path.dirname(path)) for path in paths]
-    timing = os.path.join(run, "timing.json")
-    if os.path.exists(timing):
-        with open(timing, encoding="utf-8") as file:
-            seconds = json.load(file)
-        evaluations = [(summary | {"timing": seconds}, curve) for summary, curve in evaluations]
-    return evaluations
-
-
-def _comparable(runs: dict[str, list[Evaluation]]) -> list[Evaluation]:
-    """The evaluations of one kind that all runs share, each named by its run."""
-    kinds = {
-        run: {tuple(summary[name] for name in _SHARED) for summary, _ in evaluations}
-        for run, evaluations in runs.items()
-    }
-    first, *_ = runs
-    shared = kinds[first]
-    for run in runs:
-        if not shared & kinds[run]:
-            raise ConfigError(f"{first} and {run} differ: {_difference(shared, kinds[run])}")
-        shared = shared & kinds[run]
-    chosen = max(shared, key=lambda kind: (kind[1] == "held_out", kind[2]))
-    parent = os.path.commonpath([os.path.dirname(os.path.abspath(run)) for run in runs])
-    return [
-        ({**summary, "run": os.path.relpath(run, parent)}, curve)
-        for run, evaluations in runs.items()
-        for summary, curve in evaluations
-        if tuple(summary[name] for name in _SHARED) == chosen
-    ]
-
-
-def _difference(left: set[tuple[Any, ...]], right: set[tuple[Any, ...]]) -> str:
-    """What keeps the two most similar kinds apart."""
-    pairs = (zip(_SHARED, a, b, strict=True) for a, b in itertools.product(left, right))
-    texts = ([f"{name} {x} and {y}" for name, x, y in pair if x != y] for pair in pairs)
-    fewest = min(texts, key=lambda text: (len(text), text))
-    return ", ".join(fewest)
 
 
 def _row(summary: Summary) -> dict[str, str]:
@@ -216,6 +156,27 @@ def _criterion(row: Summary) -> Summary:
     verdict = _OUTCOME[row["passed"]]
     possible = row.pop("possible")
     return row | {"passed": _IMPOSSIBLE if verdict == "FAIL" and possible is False else verdict}
+
+
+def _criteria_of(summaries: Sequence[Summary]) -> list[Summary]:
+    """A line a criterion and a column an evaluation: value, for losses the floor, verdict."""
+    columns = {f"{s['run']}, {s['action_selection']}": s["criteria"] for s in summaries}
+    lines: dict[tuple[str, str], Summary] = {}
+    for column, criteria in columns.items():
+        for row in criteria:
+            name, target = row["name"], row["target"]
+            empty = {"criterion": name, "target": target} | dict.fromkeys(columns, "")
+            line = lines.setdefault((name, target), empty)
+            floor = "" if row["floor"] is None else f" (floor {row['floor']:.3f})"
+            value = "" if row["value"] is None else f"{row['value']:.3f}{floor}: "
+            line[column] = value + _criterion(row)["passed"]
+    return list(lines.values())
+
+
+def markdown_table(records: Sequence[Summary]) -> str:
+    """Formats dictionaries with equal keys, a row each."""
+    lines = [list(records[0]), ["---"] * len(records[0]), *(r.values() for r in records)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _html_table(records: Sequence[Summary]) -> str:

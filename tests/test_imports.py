@@ -30,6 +30,7 @@ _RANKS = {
     "compad_jax.train": 4,
     "compad_jax.evaluate": 4,
     "compad_jax.figures": 5,
+    "compad_jax.evaluations": 5,
     "compad_jax.report": 5,
     "compad_jax.tools": 5,
     "train_main": 6,

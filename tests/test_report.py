@@ -10,7 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from compad_jax import figures, report
+from compad_jax import evaluations, figures, report
 from compad_jax.checks import ConfigError
 
 _EARLY = {
@@ -158,7 +158,7 @@ def test_report_is_drawn(tmp_path, settings):
 def test_few_compressions_are_ticks_and_many_are_text(tmp_path):
     for number, (num_episodes, marked) in enumerate([(30, True), (2000, False)]):
         directory = write_evaluation(str(tmp_path / str(number)), num_episodes=num_episodes)
-        axes = figures._learning_curve(*report._load(directory)).axes[0]
+        axes = figures._learning_curve(*evaluations.load(directory)).axes[0]
         ticks = [line for line in axes.lines if line.get_marker() == "|"]
         texts = [text.get_text() for text in axes.texts]
         if marked:
@@ -201,7 +201,7 @@ def test_page_is_self_contained_escaped_and_complete(tmp_path):
     assert ["2, 3", "17", "16.5", "0.98"] in rows
     assert ["train loss", "&lt; 0.8", "0.53", "pass", "0.39"] in rows
     assert ["return", "&gt; 2", "-", "not measured", "-"] in rows
-    impossible = "FAIL: impossible, the floor of these data is above the target"
+    impossible = "FAIL, as it must: the floor is above the target"
     assert ["test loss", "&lt; 0.5", "0.6", impossible, "0.55"] in rows
     assert ["optimizer.lr", "0.0003"] in rows
 
@@ -266,7 +266,13 @@ def test_compare_draws_and_writes(tmp_path):
     ]
     assert headlines[2]["final_fraction_of_optimum"] == pytest.approx(0.75)
     assert "<td>75.0% [71.0, 79.0]</td>" in read(directory, "comparison.html")
-    panels = figures._comparison(report._comparable({run: report._load_run(run) for run in runs}))
+    text = read(directory, "comparison.md")
+    assert "| b | AD | greedy | 73.3% | 75.0% [71.0, 79.0] |" in text
+    verdict = "0.600 (floor 0.550): FAIL, as it must: the floor is above the target"
+    assert f"| test loss | < 0.5 | {verdict} | {verdict} | {verdict} | {verdict} |" in text
+    panels = figures._comparison(
+        evaluations.comparable({run: evaluations.load_run(run) for run in runs})
+    )
     for axes in panels.axes:
         labels = [line.get_label() for line in axes.lines]
         references = ["source, mbie_eb", "optimum", "random agent", "source, ppo"]
