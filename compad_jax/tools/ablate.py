@@ -28,7 +28,14 @@ from compad_jax.train import Interrupted, train
 
 _LINES = "results.jsonl"
 _LOGGED = ("loss", "floor", "accuracy")
-_RETURNS = ("mean_return", "fraction_of_optimum", "final_fraction_of_optimum", "per_task")
+_RETURNS = (
+    "mean_return",
+    "fraction_of_optimum",
+    "final_fraction_of_optimum",
+    "episodes_to_90_percent",
+    "per_task",
+    "criteria",
+)
 
 
 def load_suite(name: str) -> Suite:
@@ -43,18 +50,32 @@ def load_suite(name: str) -> Suite:
     return importlib.import_module(f"{suites.__name__}.{name}").SUITE
 
 
-def configure_run(suite: Suite, arm: Arm, seed: int) -> Config:
-    """The settings of a run: the suite's, the arm's, and as many steps as the budget buys."""
+def configure_run(suite: Suite, arm: Arm, seed: int, runs: str = "") -> Config:
+    """The settings of a run: the suite's, the arm's, and as many steps as the budget buys.
+
+    Args:
+        suite: the experiment.
+        arm: one of its arms.
+        seed: of the training and the evaluation.
+        runs: directory of the run directories.
+
+    Returns:
+        The settings.
+    """
+    path = arm.config or suite.config
     overrides = (*suite.overrides, *arm.overrides, f"train.seed={seed}", f"eval.seed={seed}")
-    config = load_config(suite.config, overrides)
-    log_every = config.train.log_every
-    steps = round(suite.num_tokens / tokens_a_step(config) / log_every) * log_every
+    if arm.starts_from:
+        run = os.path.join(runs, f"{arm.starts_from}-{seed}")
+        overrides = (*overrides, f"train.init_from={run}")
+    config = load_config(path, overrides)
+    half = round(suite.num_tokens / tokens_a_step(config) / 2 / config.train.log_every)
+    steps = 2 * half * config.train.log_every
     budget = (
         f"train.train_timesteps={steps}",
-        f"train.eval_every={steps}",
+        f"train.eval_every={steps // 2}",  # The criteria ask for the middle and the end.
         f"optimizer.num_warmup_steps={round(suite.warmup_ratio * steps)}",
     )
-    return load_config(suite.config, (*overrides, *budget))
+    return load_config(path, (*overrides, *budget))
 
 
 def tokens_a_step(config: Config) -> float:
@@ -81,7 +102,7 @@ def run_suite(name: str, suite: Suite, runs: str, results: str) -> None:
     path = os.path.join(results, _LINES)
     for seed in suite.seeds:
         for arm in suite.arms:
-            config = configure_run(suite, arm, seed)
+            config = configure_run(suite, arm, seed, runs)
             if _is_finished(path, config, arm, seed):
                 continue
             workdir = os.path.join(runs, f"{arm.name}-{seed}")

@@ -20,9 +20,21 @@ def test_arms_cost_the_same_and_change_what_they_say(arm):
     base = ablate.configure_run(SUITE, SUITE.arms[0], seed=1)
     tokens = config.train.train_timesteps * ablate.tokens_a_step(config)
     assert tokens == pytest.approx(SUITE.num_tokens, rel=0.02)
+    assert arm.config == ""
     changed = {name for name, *_ in differences(to_dict(base), to_dict(config))} - {*_BUDGET}
     assert changed == {item.split("=")[0] for item in arm.overrides}
     assert (config.train.seed, config.eval.seed) == (1, 1)
+
+
+def test_an_arm_may_start_from_another():
+    suite = ablate.load_suite("seed_configs")
+    arms = {arm.name: arm for arm in suite.arms}
+    config = ablate.configure_run(suite, arms["option_d"], 2, "somewhere")
+    assert config.train.init_from == "somewhere/ad-2"
+    ad = ablate.configure_run(suite, arms["ad"], 2, "somewhere")
+    assert (ad.model.n_latent, ad.model.tf_n_layer) == (0, config.model.tf_n_layer)
+    names = [arm.name for arm in suite.arms]
+    assert names.index("ad") < names.index("option_d")
 
 
 def test_unknown_suite():

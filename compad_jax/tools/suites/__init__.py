@@ -13,6 +13,8 @@ class Arm(NamedTuple):
     name: str  # A word; names the run directories.
     label: str  # What a reader of the table sees.
     overrides: tuple[str, ...] = ()  # group.field=value
+    config: str = ""  # File of its own instead of the suite's.
+    starts_from: str = ""  # Arm whose trained decoder this training starts from.
     parts: Parts = Parts()
     act_with: MakePolicy = make_policy
     trained_as: str = ""  # Arm whose training this one evaluates, instead of an own one.
