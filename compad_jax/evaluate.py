@@ -1,7 +1,5 @@
 """The evaluation job: a frozen policy learns in context on tasks it has never seen."""
 
-import csv
-import json
 import os
 import time
 from typing import Any, NamedTuple
@@ -11,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax import runtime, sharding
-from compad_jax.checks import ConfigError
 from compad_jax.collect import load_histories
 from compad_jax.config import Config, to_dict
 from compad_jax.criteria import seed_criteria
@@ -22,17 +19,10 @@ from compad_jax.logger import log_evaluation, read_metrics
 from compad_jax.models import Params, Policy, make_policy
 from compad_jax.restore import MakePolicy, restore_policy
 from compad_jax.rollout import init_rollout, make_rollout
+from compad_jax.summary import Returns, claim, summarise, write_curve, write_summary
 from compad_jax.train import check_workdir
 
 SELECTIONS = ("greedy", "sample")
-_NUM_BOOTSTRAP = 2000
-
-
-class Returns(NamedTuple):
-    """Outcome of an evaluation for one way of selecting actions."""
-
-    returns: np.ndarray  # float [E, G, R], of each episode.
-    optimum: np.ndarray  # float [G]
 
 
 class Speed(NamedTuple):
@@ -71,43 +61,50 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
         for f in (optimal_return, random_return)
     )
     source = source_curve(config, indices, optimum)
-    facts = {
-        "run": workdir,
-        "method": "CompAD" if config.model.n_latent else "AD",
-        "env": config.env.name,
-        "source": config.source.name,
-        "split": config.eval.split,
-        "num_tasks": len(indices),
-        "num_seeds": config.eval.num_seeds,
-        "num_episodes": config.eval.num_episodes,
-        "horizon": env.spec.horizon,
-        "max_compress_length": config.data.max_compress_length,
-        "max_uncompressed_length": config.data.max_uncompressed_length,
+    facts = _facts(config, workdir, env, len(indices)) | {
         "random_fraction_of_optimum": float((at_random / optimum).mean()),
         "num_compressions": int(speed.num_compressions[-1]),
         "env_steps_per_second": speed.steps_per_second,
         "late_to_early_step_time": speed.late_to_early,
         "step": step,
         "num_parameters": sum(x.size for x in jax.tree.leaves(params)),
+    }
+    metrics = read_metrics(workdir)
+    directories = []
+    for index, selection in enumerate(SELECTIONS):
+        outcome = Returns(returns[index], optimum)
+        name = f"{config.eval.split}-{selection}-{config.eval.num_episodes}"
+        criteria = seed_criteria(metrics, outcome.returns, config, env.spec.num_actions)
+        summary = {"name": name, "action_selection": selection} | facts
+        summary |= summarise(outcome, np.asarray(tasks)) | {"criteria": criteria}
+        directory = os.path.join(workdir, "eval", name)
+        claim(directory, summary)
+        write_curve(directory, outcome, source, speed.num_compressions)
+        write_summary(directory, summary)  # Last: where it is, the evaluation is whole.
+        log_evaluation(workdir, step, summary)
+        directories.append(directory)
+    return directories
+
+
+def _facts(config: Config, workdir: str, env: Env, num_tasks: int) -> dict[str, Any]:
+    """What was evaluated, on what, and where."""
+    return {
+        "run": workdir,
+        "method": "CompAD" if config.model.n_latent else "AD",
+        "env": config.env.name,
+        "source": config.source.name,
+        "split": config.eval.split,
+        "num_tasks": num_tasks,
+        "num_seeds": config.eval.num_seeds,
+        "num_episodes": config.eval.num_episodes,
+        "horizon": env.spec.horizon,
+        "max_compress_length": config.data.max_compress_length,
+        "max_uncompressed_length": config.data.max_uncompressed_length,
         "hardware": runtime.describe_hardware(),
         "versions": runtime.describe_versions(),
         "commit": runtime.describe_commit(),
         "config": to_dict(config),
     }
-    directories = []
-    metrics = read_metrics(workdir)
-    for index, selection in enumerate(SELECTIONS):
-        outcome = Returns(returns[index], optimum)
-        name = f"{config.eval.split}-{selection}-{config.eval.num_episodes}"
-        summary = {"name": name, "action_selection": selection} | facts
-        summary |= summarise(outcome, np.asarray(tasks))
-        summary["criteria"] = seed_criteria(metrics, outcome.returns, config, env.spec.num_actions)
-        directory = os.path.join(workdir, "eval", name)
-        _claim(directory, summary)
-        write_curve(directory, outcome, source, speed.num_compressions)
-        log_evaluation(workdir, step, summary)
-        directories.append(directory)
-    return directories
 
 
 def rollout_returns(
@@ -174,98 +171,3 @@ def source_curve(config: Config, indices: np.ndarray, optimum: np.ndarray) -> np
     whole = reward.shape[-1] // horizon * horizon
     returns = reward[..., :whole].reshape(*reward.shape[:2], -1, horizon).sum(-1)
     return np.asarray((returns / optimum[:, None, None]).mean((0, 1)))
-
-
-def summarise(outcome: Returns, tasks: np.ndarray) -> dict[str, Any]:
-    """The numbers that judge an evaluation.
-
-    Args:
-        outcome: returns [E, G, R] and optimum [G].
-        tasks: int [G, ...].
-
-    Returns:
-        Part of `summary.json`.
-    """
-    fraction = outcome.returns / outcome.optimum[:, None]
-    tail = max(1, len(fraction) // 10)  # "Final" is the last tenth of the episodes.
-    final = fraction[-tail:].mean(0)
-    reached = fraction.mean((1, 2)) >= 0.9
-    per_task = [
-        {
-            "task": task.tolist(),
-            "optimum": float(outcome.optimum[i]),
-            "mean_return": float(outcome.returns[:, i].mean()),
-            "final_fraction_of_optimum": float(final[i].mean()),
-        }
-        for i, task in enumerate(tasks)
-    ]
-    return {
-        "optimum_mean": float(outcome.optimum.mean()),
-        "mean_return": float(outcome.returns.mean()),
-        "fraction_of_optimum": float(fraction.mean()),
-        "final_fraction_of_optimum": float(final.mean()),
-        "final_fraction_ci95": [float(x) for x in bootstrap(final)],
-        "per_task": per_task,
-        "episodes_to_90_percent": int(reached.argmax()) + 1 if reached.any() else None,
-    }
-
-
-def bootstrap(values: np.ndarray) -> np.ndarray:
-    """95% confidence interval of a mean over tasks x seeds.
-
-    Tasks are drawn with replacement, then seeds within each task drawn: the seeds of a
-    task resemble each other, so they must not count as independent.
-
-    Args:
-        values: float [..., G, R].
-
-    Returns:
-        Low and high, float [2, ...].
-    """
-    rng = np.random.default_rng(0)
-    num_tasks, num_seeds = values.shape[-2:]
-    task = rng.integers(num_tasks, size=(_NUM_BOOTSTRAP, num_tasks, 1))
-    seed = rng.integers(num_seeds, size=(_NUM_BOOTSTRAP, num_tasks, num_seeds))
-    means = np.stack([values[..., t, s].mean((-2, -1)) for t, s in zip(task, seed, strict=True)])
-    return np.quantile(means, [0.025, 0.975], axis=0)
-
-
-def write_curve(
-    directory: str, outcome: Returns, source: np.ndarray, num_compressions: np.ndarray
-) -> None:
-    """Writes `curve.csv`, a line an episode."""
-    fraction = outcome.returns / outcome.optimum[:, None]
-    low, high = bootstrap(fraction)
-    with open(os.path.join(directory, "curve.csv"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            [
-                "episode",
-                "fraction",
-                "low",
-                "high",
-                "mean_return",
-                "source_fraction",
-                "num_compressions",
-            ]
-        )
-        for i in range(len(fraction)):
-            numbers = (fraction[i].mean(), low[i], high[i], outcome.returns[i].mean())
-            own = f"{source[i]:.6f}" if i < len(source) else ""
-            row = [i + 1, *(f"{x:.6f}" for x in numbers), own, int(num_compressions[i])]
-            writer.writerow(row)
-
-
-def _claim(directory: str, summary: dict[str, Any]) -> None:
-    """Writes `summary.json`; refuses to replace that of a different evaluation."""
-    path = os.path.join(directory, "summary.json")
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            old = json.load(file)
-        for key in ("step", "num_seeds", "config"):
-            if old.get(key) != summary[key]:
-                raise ConfigError(f"{directory}: holds another evaluation ({key}); move it away")
-    os.makedirs(directory, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(summary, file, indent=2)
-        file.write("\n")

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from compad_jax.evaluate import bootstrap
 from compad_jax.figures import COLORS, GREY, INK, draw_in_style, percent
+from compad_jax.summary import bootstrap
 from compad_jax.tools.suites import Arm, Suite
 
 Line = dict[str, Any]  # Of results.jsonl.

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from compad_jax.evaluate import Returns, bootstrap, summarise, write_curve
+from compad_jax.summary import Returns, bootstrap, summarise, write_curve
 
 
 def _outcome():
