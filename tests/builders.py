@@ -1,6 +1,6 @@
 """Small objects that several tests need."""
 
-import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -62,11 +62,11 @@ def cut(transition: Transition, lengths: list[int], padded_length: int) -> Segme
     return Segments(tokens, action, mask, jnp.zeros(action.shape))
 
 
+@functools.cache
 def make_model(config: Config, seed: int = 0):
     """(policy, params) with weights large enough that every path matters."""
-    config = dataclasses.replace(config)
     policy = make_policy(config, make_env(config.env).spec)
-    params = init_params(policy, jax.random.key(seed))
+    params = jax.jit(functools.partial(init_params, policy))(jax.random.key(seed))
     return policy, jax.tree.map(lambda x: 1.2 * x, params)
 
 
