@@ -8,7 +8,7 @@ from compad_jax.tools.suites import Arm, Suite
 SUITE = Suite(
     question="Which of the seed's configurations learns in context from PPO?",
     config="configs/seed_new.py",
-    overrides=("train.train_batch_size=64", "train.checkpoint_every=200"),
+    overrides=("train.train_batch_size=64", "train.log_every=10"),
     num_tokens=10_000_000,
     warmup_ratio=0.02,
     seeds=(0,),

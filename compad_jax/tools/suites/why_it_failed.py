@@ -40,7 +40,7 @@ STARTS = Arm(
 SUITE = Suite(
     question="What kept the first system from learning?",
     config="configs/seed_new.py",
-    overrides=("train.train_batch_size=64", "eval.num_episodes=100"),
+    overrides=("train.train_batch_size=64", "train.log_every=10", "eval.num_episodes=100"),
     num_tokens=6_000_000,
     warmup_ratio=0.02,
     seeds=(0, 1, 2),
