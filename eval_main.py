@@ -11,7 +11,8 @@ from compad_jax.evaluate import evaluate
 
 def main(arguments: Arguments) -> None:
     """Rolls out and reports, or draws finished evaluations into one figure."""
-    runtime.configure(arguments.config.train.train_batch_size)
+    settings = arguments.config.train
+    runtime.configure(settings.train_batch_size, quick_compile=settings.quick_compile)
     if arguments.compare:
         print(report.compare(arguments.compare, arguments.workdir or "runs/comparison"))
     else:

@@ -17,7 +17,7 @@ from compad_jax.train import Interrupted, claim_workdir, train
 def main(arguments: Arguments) -> None:
     """Trains or goes on training, then evaluates what was trained."""
     config, workdir = arguments.config, arguments.workdir
-    runtime.configure(config.train.train_batch_size)
+    runtime.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
     claim_workdir(config, workdir)
     stopwatch = runtime.Stopwatch()
     try:

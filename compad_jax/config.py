@@ -136,6 +136,7 @@ class TrainConfig:
     checkpoint_every: Count = 200
     eval_every: Count = 200  # Losses on validation and held-out histories.
     eval_batches: Count = 4
+    quick_compile: bool = False  # Less optimised programs, compiled sooner: for smoke tests.
     init_from: str = ""  # Run directory whose decoder training starts from; empty: none.
 
 

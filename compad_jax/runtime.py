@@ -16,7 +16,7 @@ import jax
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Parameters of glibc's mallopt.
 
 
-def configure(batch_size: int) -> None:
+def configure(batch_size: int, *, quick_compile: bool = False) -> None:
     """Sets the process up; call it before anything runs on a device.
 
     A CPU counts as one device a core, as far as a batch can be shared out evenly: the
@@ -25,7 +25,11 @@ def configure(batch_size: int) -> None:
 
     Args:
         batch_size: windows of a training batch.
+        quick_compile: see `TrainConfig`.
     """
+    if quick_compile:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
     _keep_freed_memory()
     _keep_compiled_programs()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

@@ -1,4 +1,4 @@
-"""Every code path in half a minute: a smoke test, far too short to learn from.
+"""Every code path in 20 seconds: a smoke test, far too short to learn from.
 
 python train_main.py --config configs/debug.py
 """
@@ -28,6 +28,7 @@ def get_config():
     config.model.tf_attn_dropout = 0.1
     config.optimizer.num_warmup_steps = 4
     config.train.train_batch_size = 8
+    config.train.quick_compile = True
     config.train.train_timesteps = 40
     config.train.log_every = 5
     config.train.eval_every = 10

@@ -113,3 +113,12 @@ def test_stopwatch_writes_phases_and_where_they_were_measured(tmp_path, monkeypa
     assert 0.01 < facts["peak_memory_gib"] < 1000
     assert facts["hardware"] == runtime.describe_hardware()
     assert facts["versions"]["jax"] == jax.__version__
+
+
+@pytest.mark.parametrize(("quick", "expected"), [(True, "--a=1 --xla_backend"), (False, "--a=1")])
+def test_quick_compile_is_a_flag_of_the_compiler(monkeypatch, quick, expected):
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    monkeypatch.setenv("XLA_FLAGS", "--a=1")
+    runtime.configure(1, quick_compile=quick)
+    assert os.environ["XLA_FLAGS"].startswith(expected)
+    assert ("optimization_level=0" in os.environ["XLA_FLAGS"]) == quick
