@@ -127,7 +127,7 @@ def make_gradient(
 
     def share(params: Params, segments: Segments, key: jax.Array) -> tuple[Params, Metrics]:
         params = jax.lax.pcast(params, "data", to="varying")
-        device_key = _dropout_key(key, jax.lax.axis_index("data")) if has_dropout else None
+        device_key = jax.random.fold_in(key, jax.lax.axis_index("data")) if has_dropout else None
         gradient, metrics = jax.grad(loss_fn, has_aux=True)(
             params, policy, segments, smoothing, device_key, "data"
         )
@@ -137,12 +137,6 @@ def make_gradient(
     return jax.shard_map(
         share, mesh=mesh, in_specs=(everywhere, split, everywhere), out_specs=everywhere
     )
-
-
-def _dropout_key(key: jax.Array, device: jax.Array) -> jax.Array:
-    """A key of the hardware's own generator, which is faster to compile and to run."""
-    data = jax.random.key_data(jax.random.fold_in(key, device))
-    return jax.random.wrap_key_data(jnp.concatenate([data, data]), impl="rbg")
 
 
 def make_train_steps(

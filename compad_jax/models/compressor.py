@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.config import ModelConfig
-from compad_jax.models.transformer import FeedForward, Linear, attend, residual_init, split_heads
+from compad_jax.models.transformer import (
+    Dropout,
+    FeedForward,
+    Linear,
+    attend,
+    residual_init,
+    split_heads,
+)
 from compad_jax.types import KeyValue
 
 
@@ -31,8 +38,8 @@ class CompressorBlock(nn.Module):
         self.kv_segment = Linear(2 * width, dtype=self.dtype)
         self.out = Linear(width, dtype=self.dtype, kernel_init=residual_init(scale))
         self.feed_forward = FeedForward(self.config, self.dtype, scale)
-        self.dropout = nn.Dropout(self.config.tf_dropout)
-        self.attention_dropout = nn.Dropout(self.config.tf_attn_dropout)
+        self.dropout = Dropout(self.config.tf_dropout)
+        self.attention_dropout = Dropout(self.config.tf_attn_dropout)
 
     def project(self, segment: jax.Array) -> KeyValue:
         """Keys and values of a segment, [..., L, D] -> [..., L, H, K]; needs no memory."""

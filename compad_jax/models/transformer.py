@@ -31,8 +31,26 @@ def causal_mask(num_latents: int, length: int) -> jax.Array:
     return (position[None] <= position[:, None]) | (position[None] < num_latents)
 
 
+class Dropout(nn.Module):
+    """Dropout by eight random bits a number instead of 32, which cost more than a layer.
+
+    The rate is rounded to 1/256; what is kept is scaled by exactly the rounded one.
+    Source: Srivastava et al. (2014), Dropout.
+    """
+
+    rate: float
+
+    def __call__(self, x: jax.Array, *, deterministic: bool) -> jax.Array:
+        """Zeroes entries at random and scales the others; the identity if deterministic."""
+        if deterministic or not self.rate:
+            return x
+        dropped = round(self.rate * 256)
+        bits = jax.random.bits(self.make_rng("dropout"), x.shape, jnp.uint8)
+        return jnp.where(bits >= dropped, x * (256 / (256 - dropped)), jnp.zeros((), x.dtype))
+
+
 def attend(
-    query: jax.Array, past: KeyValue, mask: jax.Array, dropout: nn.Module, *, deterministic: bool
+    query: jax.Array, past: KeyValue, mask: jax.Array, dropout: Dropout, *, deterministic: bool
 ) -> jax.Array:
     """Scaled dot-product attention with float32 softmax.
 
@@ -48,7 +66,7 @@ def attend(
     """
     chex.assert_equal_shape([past.key, past.value])
     chex.assert_equal_shape_suffix([query, past.key], 2)
-    no_dropout = deterministic or not getattr(dropout, "rate", 0.0)
+    no_dropout = deterministic or not dropout.rate
     if jax.default_backend() != "cpu" and no_dropout:
         out = jax.nn.dot_product_attention(query, past.key, past.value, mask=mask)
     else:  # On a CPU the plain form is faster; the library call knows no dropout.
@@ -99,7 +117,7 @@ class FeedForward(nn.Module):
             kernel_init=residual_init(self.residual_scale),
             name="out",
         )(hidden)
-        return nn.Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
+        return Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
 
 
 def residual_init(scale: float) -> nn.initializers.Initializer:
@@ -146,9 +164,9 @@ class Block(nn.Module):
             key = jax.lax.dynamic_update_slice_in_dim(past.key, key, index, axis=1)
             value = jax.lax.dynamic_update_slice_in_dim(past.value, value, index, axis=1)
         present = KeyValue(key, value)
-        dropout = nn.Dropout(self.config.tf_attn_dropout)
+        dropout = Dropout(self.config.tf_attn_dropout)
         mixed = attend(query, present, mask, dropout, deterministic=deterministic)
         out = Linear(width, dtype=self.dtype, kernel_init=residual_init(scale), name="out")(mixed)
-        x = x + nn.Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
+        x = x + Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
         feed_forward = FeedForward(self.config, self.dtype, scale, name="feed_forward")
         return x + feed_forward(x, deterministic=deterministic), present
