@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from compad_jax.config import ModelConfig
 from compad_jax.envs.base import EnvSpec
-from compad_jax.models.transformer import (
+from compad_jax.models.transformer import Dropout, (
     FeedForward,
     Linear,
     attend,
@@ -44,7 +44,7 @@ class Reconstructor(nn.Module):
         kv = Linear(2 * width, dtype=self.dtype, name="kv")(normed)
         (query,), (key, value) = split_heads(query, 1, heads), split_heads(kv, 2, heads)
         everything = jnp.ones((1, 1, 1, memory.shape[1]), bool)
-        mixed = attend(query, KeyValue(key, value), everything, nn.Dropout(0.0), deterministic=True)
+        mixed = attend(query, KeyValue(key, value), everything, Dropout(0.0), deterministic=True)
         init = residual_init(0.5)
         x = x + Linear(width, dtype=self.dtype, kernel_init=init, name="out")(mixed)
         x = x + FeedForward(self.config, self.dtype, 0.5, name="feed_forward")(
