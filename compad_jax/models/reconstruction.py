@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from compad_jax.config import ModelConfig
 from compad_jax.envs.base import EnvSpec
-from compad_jax.models.transformer import Dropout, (
+from compad_jax.models.transformer import (
+    Dropout,
     FeedForward,
     Linear,
     attend,
