@@ -3,6 +3,7 @@
 Both run the same functions on the same parameters, and tests hold their logits equal.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.models.policy import Params, Policy
+from compad_jax.models.transformer import DROPOUT_MASK
 from compad_jax.types import Segments, Tokens, Window
 
 
@@ -88,7 +90,7 @@ def _decode_segments(
         flat = (x.reshape(-1, *x.shape[2:]) for x in (memories, embeddings))
         return decode(jnp.asarray(first), *flat).reshape(num_segments, batch, length, -1)
     one_by_one = (first + jnp.arange(num_segments), memories, embeddings)
-    return jax.lax.map(lambda args: jax.checkpoint(decode)(*args), one_by_one)
+    return jax.lax.map(lambda args: _recomputed(decode)(*args), one_by_one)
 
 
 def _memories(
@@ -102,7 +104,7 @@ def _memories(
     first = _apply(policy, params, "initial_memory", mask.shape[1])
     projected = _apply(policy, params, "project", embeddings)
 
-    @jax.checkpoint  # Computing again in the cache is faster than fetching from memory.
+    @_recomputed
     def compress(memory: jax.Array, segment: Any) -> jax.Array:
         depth, keys_values, segment_mask = segment
         if policy.config.bptt_depth:
@@ -120,6 +122,16 @@ def _memories(
     segments = (jnp.arange(len(mask)), projected, mask)
     _, later = jax.lax.scan(step, first, segments)
     return jnp.concatenate([first[None], later])
+
+
+def _recomputed(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Drops activations until the backward pass, random masks aside.
+
+    Computing them again in the cache is faster than fetching them from memory; drawing
+    random numbers again is not.
+    """
+    policy = jax.checkpoint_policies.save_only_these_names(DROPOUT_MASK)
+    return jax.checkpoint(function, policy=policy)
 
 
 def reconstruct_segments(policy: Policy, params: Params, memories: jax.Array, length: int) -> Any:

@@ -10,9 +10,12 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from compad_jax.config import ModelConfig
 from compad_jax.types import KeyValue
+
+DROPOUT_MASK = "dropout_mask"  # Worth keeping where all else is computed again.
 
 
 def causal_mask(num_latents: int, length: int) -> jax.Array:
@@ -46,7 +49,8 @@ class Dropout(nn.Module):
             return x
         dropped = round(self.rate * 256)
         bits = jax.random.bits(self.make_rng("dropout"), x.shape, jnp.uint8)
-        return jnp.where(bits >= dropped, x * (256 / (256 - dropped)), jnp.zeros((), x.dtype))
+        kept = checkpoint_name(bits >= dropped, DROPOUT_MASK)
+        return jnp.where(kept, x * (256 / (256 - dropped)), jnp.zeros((), x.dtype))
 
 
 def attend(

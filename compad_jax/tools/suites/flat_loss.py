@@ -10,7 +10,7 @@ SUITE = Suite(
     question="Is the loss flat because of where windows start?",
     config="configs/seed_new.py",
     overrides=("train.train_batch_size=64", "eval.num_episodes=20", "eval.num_seeds=4"),
-    num_tokens=2_000_000,
+    num_tokens=1_500_000,
     warmup_ratio=0.02,
     seeds=(0,),
     arms=(NEW, STARTS),
