@@ -13,7 +13,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 
 def pytest_configure(config):
-    """All workers of a session share what they compile, afresh every time."""
+    """All workers share what they compile, afresh every time."""
     if not hasattr(config, "workerinput"):
         config.compilation_cache = tempfile.mkdtemp(prefix="compad_jax_tests_")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compilation_cache  # Workers inherit it.
