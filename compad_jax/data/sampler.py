@@ -87,7 +87,11 @@ def make_sampler(config: Config) -> Sampler:
 def sample_segments(
     key: jax.Array, dataset: Dataset, plan: SegmentPlan, *, batch_size: int
 ) -> Segments:
-    """Draws a batch of windows, uniformly over histories and over where they can start.
+    """Draws a batch of windows, uniformly over histories and over the steps of each.
+
+    A window may be drawn up to half its length beyond either end and is then moved inside.
+    Otherwise the ends would hardly be trained: the first step of a history, where acting
+    begins, stands in one of its windows only.
 
     Args:
         key: PRNG key, consumed.
@@ -110,7 +114,9 @@ def _sample_window(uniform: jax.Array, dataset: Dataset, plan: SegmentPlan) -> S
     row = _below(uniform[0], num_rows)
     lengths = low + _below(uniform[2:], high - low + 1)
     last_start = 0 if plan.whole_history else num_steps - lengths.sum()
-    start = _below(uniform[1], last_start + 1)
+    beyond = lengths.sum() // 2
+    start = _below(uniform[1], last_start + 1 + 2 * beyond) - beyond
+    start = jnp.clip(start, 0, last_start)
     return cut_segments(dataset, row, start, lengths, max_length=max(plan.max_lengths))
 
 

@@ -164,13 +164,18 @@ def test_no_window_crosses_histories(variable):
     np.testing.assert_array_equal(before.next_obs[inner], variable.tokens.obs[inner])
 
 
-def test_histories_and_starts_are_drawn_uniformly(fixed):
+def test_histories_are_drawn_uniformly_and_ends_as_often_as_the_middle(fixed):
     row, step = _rows_and_steps(fixed)
     row, start = row[:, 0, 0], step[:, 0, 0]
     assert start.max() == 13
     table = np.histogram2d(row, start, (_ROWS, 14), ((0, _ROWS), (0, 14)))[0]
-    for counts in (table.sum(0), table.sum(1), table.ravel()):
-        assert scipy.stats.chisquare(counts).pvalue > 1e-3
+    # A window of 27 may be drawn 13 steps beyond either end of the 40 and is moved inside.
+    of_starts = len(row) * np.array([14, *[1] * 12, 14]) / 40
+    of_rows = np.full(_ROWS, len(row) / _ROWS)
+    assert scipy.stats.chisquare(table.sum(0), of_starts).pvalue > 1e-3
+    assert scipy.stats.chisquare(table.sum(1), of_rows).pvalue > 1e-3
+    expected = np.outer(of_rows, of_starts) / len(row)
+    assert scipy.stats.chisquare(table, expected, axis=None).pvalue > 1e-3
 
 
 def test_lengths_are_within_bounds_and_all_occur(variable):
