@@ -89,7 +89,7 @@ def _budget(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
 
 def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> Figure:
     """Two panels, a line an arm: distance of the loss from its floor, and the return."""
-    figure = Figure(figsize=(9, 1.6 + 0.32 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(9, 1.4 + 0.35 * len(rows)), layout="constrained")
     figure.suptitle(suite.question, x=0.01, ha="left", size=10.5, weight="bold")
     left, right = figure.subplots(1, 2, sharey=True)
     for y, (_, runs) in enumerate(rows):
@@ -102,8 +102,11 @@ def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> Figure:
         right.plot([final.low, final.high], [y, y], color=COLORS[1], lw=1)
         right.plot(final.mean, y, "o", color=COLORS[1], ms=5)
     left.set_yticks(range(len(rows)), [arm.label for arm, _ in rows])
-    left.invert_yaxis()
+    left.set_ylim(len(rows) - 0.5, -0.5)  # The first on top.
     left.axvline(np.log(5), color=GREY, lw=0.8, ls=":")
-    left.set_xlabel("Train loss in nats: dot, a training; bar, its floor; dotted, ln 5")
-    right.set(xlim=(0, 1), xlabel="Sampled return, last tenth, share of the optimum [95% CI]")
+    left.set_xlabel("Train loss, nats\nbar: its floor; dotted: ln 5")
+    right.set(
+        xlim=(0, 1),
+        xlabel="Sampled return, last tenth of the episodes\nshare of the optimum [95% CI]",
+    )
     return figure
