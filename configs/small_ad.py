@@ -7,12 +7,11 @@ Same source, budget and decoder as configs/small.py; its window holds as many to
 CompAD's latents and window together, and slides by `max_compress_length`.
 """
 
-import runpy
-from pathlib import Path
+from configs import small
 
 
 def get_config():
-    config = runpy.run_path(str(Path(__file__).with_name("small.py")))["get_config"]()
+    config = small.get_config()
     decoder_tokens = config.model.n_latent + config.data.max_uncompressed_length
     config.model.n_latent = 0
     config.data.min_uncompressed_length = decoder_tokens

@@ -7,10 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from compad_jax.figures import COLORS, GREY, INK, draw_in_style, percent
+from compad_jax.report import markdown_table
 from compad_jax.summary import bootstrap
 from compad_jax.tools.suites import Arm, Suite
 
 Line = dict[str, Any]  # Of results.jsonl.
+_ALL_EPISODES = "fraction_of_optimum"
 
 
 class Estimate(NamedTuple):
@@ -35,27 +37,26 @@ def write(suite: Suite, lines: list[Line], directory: str) -> str:
 
 def format_table(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
     """Markdown: what was changed, how far the loss is from its floor, what the agent earns."""
-    header = (
-        "| changed | runs | parameters | train loss | floor | held-out loss above its floor "
-        "| accuracy | sampled, last tenth [95% CI] | sampled, all episodes | greedy, last tenth |"
-    )
-    lines = [header, "|---" * 10 + "|"]
+    records = []
     for arm, runs in rows:
         sampled = final_of(runs, "sample")
-        cells = [
-            arm.label,
-            str(len(runs)),
-            f"{runs[0]['num_parameters']:,}",
-            f"{_mean(runs, 'train', 'loss'):.3f}",
-            f"{_mean(runs, 'train', 'floor'):.3f}",
-            f"{_mean(runs, 'held_out', 'loss') - _mean(runs, 'held_out', 'floor'):+.3f}",
-            f"{_mean(runs, 'held_out', 'accuracy'):.2f}",
-            f"{percent(sampled.mean)}% [{percent(sampled.low)}, {percent(sampled.high)}]",
-            f"{percent(_mean(runs, 'sample', 'fraction_of_optimum'))}%",
-            f"{percent(final_of(runs, 'greedy').mean)}%",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", _budget(suite, rows), ""])
+        above_floor = _mean(runs, "held_out", "loss") - _mean(runs, "held_out", "floor")
+        interval = f"[{percent(sampled.low)}, {percent(sampled.high)}]"
+        records.append(
+            {
+                "changed": arm.label,
+                "runs": len(runs),
+                "parameters": f"{runs[0]['num_parameters']:,}",
+                "train loss": f"{_mean(runs, 'train', 'loss'):.3f}",
+                "floor": f"{_mean(runs, 'train', 'floor'):.3f}",
+                "held-out loss above its floor": f"{above_floor:+.3f}",
+                "accuracy": f"{_mean(runs, 'held_out', 'accuracy'):.2f}",
+                "sampled, last tenth [95% CI]": f"{percent(sampled.mean)}% {interval}",
+                "sampled, all episodes": f"{percent(_mean(runs, 'sample', _ALL_EPISODES))}%",
+                "greedy, last tenth": f"{percent(final_of(runs, 'greedy').mean)}%",
+            }
+        )
+    return f"{markdown_table(records)}\n\n{_budget(suite, rows)}\n"
 
 
 def final_of(runs: list[Line], selection: str) -> Estimate:
