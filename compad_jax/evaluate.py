@@ -13,7 +13,7 @@ from compad_jax.collect import load_histories
 from compad_jax.config import Config, to_dict
 from compad_jax.criteria import seed_criteria
 from compad_jax.envs import make_env
-from compad_jax.envs.base import Env, optimal_return, random_return
+from compad_jax.envs.base import Env, optimal_return, random_return, solve_tasks
 from compad_jax.envs.split import split_tasks
 from compad_jax.logger import log_evaluation, read_metrics
 from compad_jax.models import Params, Policy, make_policy
@@ -55,10 +55,8 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
     indices = getattr(split_tasks(len(env.tasks), config.env), config.eval.split)
     tasks = env.tasks[indices]
     returns, speed = rollout_returns(config, policy, env, params, tasks)
-    tables = jax.vmap(env.tabular)(tasks)
     optimum, at_random = (
-        np.asarray(jax.vmap(lambda table, f=f: f(table, env.spec.horizon))(tables))
-        for f in (optimal_return, random_return)
+        np.asarray(solve_tasks(env, tasks, solve)) for solve in (optimal_return, random_return)
     )
     source = source_curve(config, indices, optimum)
     facts = _facts(config, workdir, env, len(indices)) | {

@@ -1,5 +1,6 @@
 """The environment protocol, auto-reset, and exact returns from the tabular model."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -147,3 +148,10 @@ def _backward(model: TabularModel, horizon: int, value_of: Any) -> jax.Array:
 
     value, _ = jax.lax.scan(back_up, jnp.zeros_like(model.initial), length=horizon)
     return model.initial @ value
+
+
+def solve_tasks(
+    env: Env, tasks: jax.Array, solve: Callable[[TabularModel, int], jax.Array]
+) -> jax.Array:
+    """Applies `optimal_return` or `random_return` to each task, int [G, ...] -> float [G]."""
+    return jax.vmap(lambda task: solve(env.tabular(task), env.spec.horizon))(tasks)

@@ -12,7 +12,7 @@ import numpy as np
 from compad_jax.config import Config
 from compad_jax.data.sampler import Dataset, Sampler
 from compad_jax.envs import make_env
-from compad_jax.envs.base import optimal_return
+from compad_jax.envs.base import optimal_return, solve_tasks
 from compad_jax.evaluate import source_curve
 from compad_jax.losses import loss_floor
 from compad_jax.types import History, Segments
@@ -104,8 +104,7 @@ def describe_source(config: Config, tasks: np.ndarray, entropy: jax.Array) -> Fa
         Its return, as a share of the optimum, by episode, and its entropy by step.
     """
     env = make_env(config.env)
-    tables = jax.vmap(env.tabular)(env.tasks[tasks])
-    optimum = jax.vmap(lambda table: optimal_return(table, env.spec.horizon))(tables)
+    optimum = solve_tasks(env, env.tasks[tasks], optimal_return)
     return {
         "name": config.source.name,
         "fraction_of_optimum": as_list(source_curve(config, tasks, np.asarray(optimum))),

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -19,7 +18,7 @@ from compad_jax.collect import load_histories
 from compad_jax.command_line import load_config, one_line_errors
 from compad_jax.config import Config, to_dict
 from compad_jax.envs import make_env
-from compad_jax.envs.base import optimal_return
+from compad_jax.envs.base import optimal_return, solve_tasks
 from compad_jax.figures import COLORS, INK, draw_in_style
 
 # Share of the optimum in each rollout of 80 steps; Stable-Baselines3 2.x, measured.
@@ -37,9 +36,7 @@ def curve_of_goals(config: Config) -> np.ndarray:
     """
     env, length = make_env(config.env), config.source.ppo.rollout_length
     reward = load_histories(config).transition.reward.mean(1)
-    optimum = jax.vmap(lambda task: optimal_return(env.tabular(task), config.env.horizon))(
-        env.tasks
-    )
+    optimum = solve_tasks(env, env.tasks, optimal_return)
     starts = np.arange(0, reward.shape[-1], length)
     per_step = [reward[:, start : start + length].mean(-1) for start in starts]
     return np.stack(per_step, -1) * config.env.horizon / np.asarray(optimum)[:, None]
