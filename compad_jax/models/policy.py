@@ -98,10 +98,12 @@ class Policy(nn.Module):
         x = jnp.concatenate([memory, self._place(embeddings, 0)], axis=1)
         mask = causal_mask(num_latents, length)
         cache = []
-        for block in self.blocks:
-            x, present = block(x, mask, deterministic=deterministic)
+        for number, block in enumerate(self.blocks, start=1):
+            # Nothing reads what the last block makes of the latents.
+            skip = num_latents if number == len(self.blocks) else 0
+            x, present = block(x, mask, skip=skip, deterministic=deterministic)
             cache.append(present)
-        return self._logits(x[:, num_latents:]), tuple(cache)
+        return self._logits(x), tuple(cache)
 
     def decode_next(
         self, embedding: jax.Array, cache: tuple[KeyValue, ...], length: jax.Array
@@ -118,7 +120,7 @@ class Policy(nn.Module):
         """
         x = self._place(embedding, length)
         index = self.config.n_latent + length
-        mask = jnp.arange(cache[0].key.shape[1]) <= index
+        mask = (jnp.arange(cache[0].key.shape[1]) <= index)[None]
         after = []
         for block, past in zip(self.blocks, cache, strict=True):
             x, present = block(x, mask, past, index)

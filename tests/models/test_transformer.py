@@ -1,11 +1,11 @@
-"""Dropout keeps what it says, unbiased."""
+"""Dropout keeps what it says, unbiased and without patterns; blocks skip what nobody reads."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compad_jax.models.transformer import Dropout
+from compad_jax.models.transformer import Block, Dropout, _random_bytes, causal_mask
 
 
 @pytest.mark.parametrize(("rate", "rounded"), [(0.1, 26 / 256), (0.2, 51 / 256), (0.5, 0.5)])
@@ -21,3 +21,47 @@ def test_no_dropout_needs_no_key():
     x = jnp.arange(6.0)
     np.testing.assert_array_equal(Dropout(0.5).apply({}, x, deterministic=True), x)
     np.testing.assert_array_equal(Dropout(0.0).apply({}, x, deterministic=False), x)
+
+
+def _drops(key, shape=(256, 1024)):
+    """Where dropout at rate 0.2 drops, as deviations from the mean."""
+    out = Dropout(0.2).apply({}, jnp.ones(shape), deterministic=False, rngs={"dropout": key})
+    dropped = np.asarray(out == 0, np.float64)
+    return dropped - dropped.mean()
+
+
+def test_dropped_entries_are_uncorrelated():
+    drops = _drops(jax.random.key(0))
+    noise = 4 / drops.size**0.5  # Four standard deviations.
+    lags = [drops.ravel()[:-lag] @ drops.ravel()[lag:] for lag in (1, 2, 3, 4, 8, 16, 1024)]
+    assert np.abs(lags).max() / drops.size / drops.var() < noise
+    # Rows and columns drop as often as they would by chance.
+    for axis in (0, 1):
+        spread = drops.mean(axis).var() * drops.shape[axis] / drops.var()
+        assert abs(spread - 1) < 4 * (2 / drops.shape[1 - axis]) ** 0.5
+
+
+def test_masks_of_neighbouring_keys_are_uncorrelated():
+    keys = [jax.random.key(0), jax.random.key(1), jax.random.fold_in(jax.random.key(0), 1)]
+    masks = [_drops(key).ravel() for key in keys]
+    correlation = np.corrcoef(masks)[np.triu_indices(len(masks), k=1)]
+    assert np.abs(correlation).max() < 4 / masks[0].size ** 0.5
+
+
+def test_every_byte_is_as_likely():
+    values = np.asarray(_random_bytes(jax.random.key(3), (1001, 1003)))
+    counts = np.bincount(values.ravel(), minlength=256)
+    expected = values.size / 256
+    chi_squared = ((counts - expected) ** 2 / expected).sum()
+    assert chi_squared < 255 + 5 * (2 * 255) ** 0.5
+
+
+def test_positions_that_are_only_attended_to_change_nothing_else(debug_config):
+    block = Block(debug_config.model, jnp.float32)
+    x = jax.random.normal(jax.random.key(0), (2, 9, debug_config.model.tf_n_embd))
+    mask = causal_mask(4, 5)
+    variables = block.init(jax.random.key(1), x, mask)
+    everywhere, cache = block.apply(variables, x, mask)
+    tokens_only, same_cache = block.apply(variables, x, mask, skip=4)
+    np.testing.assert_allclose(tokens_only, everywhere[:, 4:], atol=1e-6)
+    np.testing.assert_allclose(same_cache.key, cache.key, atol=1e-6)
