@@ -4,12 +4,13 @@ python -m compad_jax.tools.ablate --suite seed_configs
 """
 
 from compad_jax.tools.suites import Arm, Suite
+from compad_jax.tools.suites.why_it_failed import BATCH
 
 SUITE = Suite(
     question="Which of the seed's configurations learns in context from PPO?",
     config="configs/seed_new.py",
-    overrides=("train.train_batch_size=64", "train.log_every=10"),
-    num_tokens=10_000_000,
+    overrides=(BATCH, "train.log_every=10"),
+    num_tokens=3_000_000,
     warmup_ratio=0.02,
     seeds=(0,),
     arms=(
