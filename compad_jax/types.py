@@ -55,10 +55,14 @@ class Segments(NamedTuple):
 
 
 class KeyValue(NamedTuple):
-    """Keys and values of one attention layer."""
+    """Keys and values of one attention layer.
 
-    key: jax.Array  # [..., L, H, K]
-    value: jax.Array  # [..., L, H, K]
+    Heads stand before positions, as a product reads them: a cache in the other order would
+    be transposed, whole, at every step of a rollout.
+    """
+
+    key: jax.Array  # [..., H, L, K]
+    value: jax.Array  # [..., H, L, K]
 
 
 class Window(NamedTuple):
@@ -66,6 +70,6 @@ class Window(NamedTuple):
 
     memory: jax.Array  # float [B, M, D]
     embeddings: jax.Array  # float [B, W, D], embedded tokens; zeros from `length` on.
-    cache: tuple[KeyValue, ...]  # N layers of [B, M + W, H, K].
+    cache: tuple[KeyValue, ...]  # N layers of [B, H, M + W, K].
     length: jax.Array  # int [], tokens in the window, the same for the whole batch.
     num_compressions: jax.Array  # int [].

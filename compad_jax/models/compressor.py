@@ -42,20 +42,20 @@ class CompressorBlock(nn.Module):
         self.attention_dropout = Dropout(self.config.tf_attn_dropout)
 
     def project(self, segment: jax.Array) -> KeyValue:
-        """Keys and values of a segment, [..., L, D] -> [..., L, H, K]; needs no memory."""
+        """Keys and values of a segment, [..., L, D] -> [..., H, L, K]; needs no memory."""
         kv = self.kv_segment(self.norm_segment(segment))
         return KeyValue(*split_heads(kv, 2, self.config.encoder_n_head))
 
     def __call__(
         self, latents: jax.Array, segment: KeyValue, mask: jax.Array, *, deterministic: bool
     ) -> jax.Array:
-        """[B, M, D] latents, [B, L, H, K] segment, bool [B, L] mask -> [B, M, D]."""
+        """[B, M, D] latents, [B, H, L, K] segment, bool [B, L] mask -> [B, M, D]."""
         batch, num_latents, _ = latents.shape
         qkv = self.qkv_latent(self.norm_latent(latents))
         query, key, value = split_heads(qkv, 3, self.config.encoder_n_head)
         everything = KeyValue(
-            jnp.concatenate([key, segment.key], axis=1),
-            jnp.concatenate([value, segment.value], axis=1),
+            jnp.concatenate([key, segment.key], axis=2),
+            jnp.concatenate([value, segment.value], axis=2),
         )
         seen = jnp.concatenate([jnp.ones((batch, num_latents), bool), mask], axis=1)
         mixed = attend(
@@ -99,7 +99,7 @@ class Compressor(nn.Module):
 
         Args:
             memory: the old latents, [B, M, D].
-            segment: what `project` made of the segment, each [B, L, H, K].
+            segment: what `project` made of the segment, each [B, H, L, K].
             mask: bool [B, L], true for real tokens.
             deterministic: no dropout.
 

@@ -195,7 +195,8 @@ def _open_window(
     length = kept.shape[1]
 
     def pad(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, [(0, 0), (0, policy.window - length)] + [(0, 0)] * (x.ndim - 2))
+        """To a whole window, at the end of the next to last axis."""
+        return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, policy.window - length), (0, 0)])
 
     return Window(
         memory=memory,

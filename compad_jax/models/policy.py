@@ -91,7 +91,7 @@ class Policy(nn.Module):
             deterministic: no dropout.
 
         Returns:
-            Float32 logits [B, L, A], and the cache: N layers of [B, M + L, H, K].
+            Float32 logits [B, L, A], and the cache: N layers of [B, H, M + L, K].
         """
         chex.assert_rank([memory, embeddings], 3)
         num_latents, length = memory.shape[1], embeddings.shape[1]
@@ -112,7 +112,7 @@ class Policy(nn.Module):
 
         Args:
             embedding: [B, 1, D], the new token.
-            cache: N layers of [B, M + W, H, K].
+            cache: N layers of [B, H, M + W, K].
             length: int [], tokens already in the window.
 
         Returns:
@@ -120,7 +120,7 @@ class Policy(nn.Module):
         """
         x = self._place(embedding, length)
         index = self.config.n_latent + length
-        mask = (jnp.arange(cache[0].key.shape[1]) <= index)[None]
+        mask = (jnp.arange(cache[0].key.shape[2]) <= index)[None]
         after = []
         for block, past in zip(self.blocks, cache, strict=True):
             x, present = block(x, mask, past, index)

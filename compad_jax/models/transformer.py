@@ -76,8 +76,8 @@ def attend(
     """Scaled dot-product attention with float32 softmax.
 
     Args:
-        query: [B, Q, H, K].
-        past: keys and values, [B, L, H, K].
+        query: [B, H, Q, K].
+        past: keys and values, [B, H, L, K].
         mask: bool, broadcastable to [B, H, Q, L].
         dropout: applied to the attention weights.
         deterministic: no dropout.
@@ -86,23 +86,24 @@ def attend(
         [B, Q, H * K].
     """
     chex.assert_equal_shape([past.key, past.value])
-    chex.assert_equal_shape_suffix([query, past.key], 2)
+    chex.assert_equal_shape_prefix([query, past.key], 2)
     no_dropout = deterministic or not dropout.rate
     if jax.default_backend() != "cpu" and no_dropout:
-        out = jax.nn.dot_product_attention(query, past.key, past.value, mask=mask)
+        positions_first = (jnp.swapaxes(x, 1, 2) for x in (query, *past))
+        out = jax.nn.dot_product_attention(*positions_first, mask=mask)
     else:  # On a CPU the plain form is faster; the library call knows no dropout.
         scale = query.shape[-1] ** -0.5
-        scores = jnp.einsum("bqhk,blhk->bhql", query * scale, past.key).astype(jnp.float32)
+        scores = jnp.einsum("bhqk,bhlk->bhql", query * scale, past.key).astype(jnp.float32)
         weights = jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
         weights = dropout(weights, deterministic=deterministic).astype(query.dtype)
-        out = jnp.einsum("bhql,blhk->bqhk", weights, past.value)
+        out = jnp.swapaxes(jnp.einsum("bhql,bhlk->bhqk", weights, past.value), 1, 2)
     return out.reshape(*out.shape[:2], math.prod(out.shape[2:]))
 
 
 def split_heads(x: jax.Array, parts: int, heads: int) -> list[jax.Array]:
-    """[..., parts * H * K] -> `parts` arrays [..., H, K]."""
+    """[..., L, parts * H * K] -> `parts` arrays [..., H, L, K]."""
     x = x.reshape(*x.shape[:-1], parts * heads, x.shape[-1] // (parts * heads))
-    return jnp.split(x, parts, axis=-2)
+    return jnp.split(jnp.swapaxes(x, -2, -3), parts, axis=-3)
 
 
 class Linear(nn.Dense):
@@ -168,7 +169,7 @@ class Block(nn.Module):
         Args:
             x: [B, Q, D], the new positions.
             mask: bool [Q or 1, keys] or with leading axes that broadcast to [B, H].
-            past: cached keys and values, [B, keys, H, K]; without it the new positions
+            past: cached keys and values, [B, H, keys, K]; without it the new positions
                 attend to themselves only, and keys = Q.
             index: where in `past` the new positions stand.
             skip: how many of the first new positions are only attended to.
@@ -184,10 +185,10 @@ class Block(nn.Module):
         qkv = Linear(3 * width, dtype=self.dtype, name="qkv")(normed)
         query, key, value = split_heads(qkv, 3, heads)
         if past is not None:
-            key = jax.lax.dynamic_update_slice_in_dim(past.key, key, index, axis=1)
-            value = jax.lax.dynamic_update_slice_in_dim(past.value, value, index, axis=1)
+            key = jax.lax.dynamic_update_slice_in_dim(past.key, key, index, axis=2)
+            value = jax.lax.dynamic_update_slice_in_dim(past.value, value, index, axis=2)
         present = KeyValue(key, value)
-        x, query, mask = x[:, skip:], query[:, skip:], mask[..., skip:, :]
+        x, query, mask = x[:, skip:], query[:, :, skip:], mask[..., skip:, :]
         dropout = Dropout(self.config.tf_attn_dropout)
         mixed = attend(query, present, mask, dropout, deterministic=deterministic)
         out = Linear(width, dtype=self.dtype, kernel_init=residual_init(scale), name="out")(mixed)
