@@ -42,8 +42,9 @@ def ratios(results: Facts) -> dict[str, Spread]:
                 found[f"{suite}: {name}, share of {CEILINGS[limit]}"] = Spread(**value)
             if "late_to_early" in facts:
                 late = facts["late_to_early"]
-                inverse = Spread(1 / late["median"], 1 / late["high"], 1 / late["low"])
-                found[f"{suite}: {name}, early over late step"] = inverse
+                median, low = 1 / late["median"], 1 / late["high"]
+                early = Spread(median, low, 2 * median - low)  # 1 / late["low"] may be endless.
+                found[f"{suite}: {name}, early over late step"] = early
             if suite == "train":
                 useful = facts["useful_flops"] / facts["flops"]["executed"]
                 found[f"{suite}: {name}, useful share of operations"] = Spread(*[useful] * 3)

@@ -40,7 +40,7 @@ def share(part: Spread, whole: Spread) -> Spread:
     median = part.median / whole.median
     below = math.hypot(1 - part.low / part.median, whole.high / whole.median - 1)
     above = math.hypot(part.high / part.median - 1, 1 - whole.low / whole.median)
-    return Spread(median, median * (1 - below), median * (1 + above))
+    return Spread(median, median * max(0.0, 1 - below), median * (1 + above))
 
 
 def time_calls(call: Callable[[], Any], repeats: int, *, warm_up: bool = True) -> list[float]:

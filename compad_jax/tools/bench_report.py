@@ -30,7 +30,7 @@ def _row(name: str, facts: Facts) -> Facts:
     item = facts["item"]
     return {
         "what": name,
-        "median rate [quartiles]": f"{with_quartiles(facts['rate'])} {item}/s",
+        "median rate [quartiles]": quantity(facts["rate"], f"{item}/s"),
         "share of a ceiling": "; ".join(shares),
         "compiling": f"{facts['compile_seconds']:.1f} s",
     }
@@ -49,7 +49,7 @@ def _ceilings(results: Facts) -> str:
         {
             "suite": suite,
             "ceiling": CEILINGS[name],
-            "median rate [quartiles]": f"{with_quartiles(facts['rate'])} {facts['unit']}",
+            "median rate [quartiles]": quantity(facts["rate"], facts["unit"]),
             "of": facts["shapes"],
         }
         for suite, part in results["suites"].items()
@@ -170,12 +170,14 @@ def number(value: float) -> str:
     return f"{value:,.0f} "
 
 
-def with_quartiles(value: dict[str, Any]) -> str:
-    """Median and quartiles in the median's unit, `149 [138, 161] G`."""
-    size, prefix = next(((s, p) for s, p in _PREFIXES if value["median"] >= s), (1, ""))
+def quantity(value: dict[str, Any], unit: str) -> str:
+    """Median, quartiles and unit, `149 [138, 161] Gflop/s`; things are counted in full."""
+    counted = not unit.startswith(("flop", "byte"))
+    prefixes = ((1, ""),) if counted else _PREFIXES
+    size, prefix = next(((s, p) for s, p in prefixes if value["median"] >= s), (1, ""))
     digits = 0 if value["median"] / size >= 100 else 1
     texts = (f"{value[key] / size:,.{digits}f}" for key in ("median", "low", "high"))
-    return "{} [{}, {}] {}".format(*texts, prefix).rstrip()
+    return "{} [{}, {}] {}{}".format(*texts, prefix, unit)
 
 
 def percent(value: dict[str, Any]) -> str:

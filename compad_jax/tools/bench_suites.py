@@ -106,7 +106,7 @@ def bench_train(config: Config, scale: Scale, ceilings: Ceilings) -> dict[str, O
     if scale.seed_config:
         say("train: seed_new step")
         seed = load_config(scale.seed_config)
-        outcomes["seed_new step"] = _train_step(seed, 1, scale._replace(repeats=5), ceilings)
+        outcomes["seed_new step"] = _train_step(seed, 1, scale._replace(repeats=3), ceilings)
         del outcomes["seed_new step"].amounts["matmul_model"]  # That is of the config's shapes.
     return outcomes
 

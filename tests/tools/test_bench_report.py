@@ -103,7 +103,9 @@ def test_unusable_blocks(results, text, message):
 def test_numbers_for_people():
     assert bench_report.number(14.93e9) == "14.9 G"
     value = {"median": 149.4e9, "low": 138e9, "high": 160.6e9}
-    assert bench_report.with_quartiles(value) == "149 [138, 161] G"
+    assert bench_report.quantity(value, "flop/s") == "149 [138, 161] Gflop/s"
+    value = {"median": 1234567.0, "low": 1.0, "high": 2.0}
+    assert bench_report.quantity(value, "steps/s") == "1,234,567 [1, 2] steps/s"
     assert bench_report.percent({"median": 0.3555, "low": 0.3, "high": 0.4}) == "35.5% [30, 40]"
 
 
