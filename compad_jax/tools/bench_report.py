@@ -143,6 +143,8 @@ def _sweeps(results: Facts) -> str:
                     "slope": "" if slope is None else f"{slope:+.2f}",
                 }
             )
+    if not rows:
+        raise KeyError("sweeps")
     return markdown_table(rows)
 
 

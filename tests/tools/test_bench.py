@@ -8,7 +8,7 @@ import pytest
 from compad_jax.tools import bench, bench_compare, bench_pages, bench_report
 from compad_jax.tools.bench_startup import first_step
 from compad_jax.tools.bench_suites import Scale
-from compad_jax.tools.bench_sweeps import run_sweeps, train_axes
+from compad_jax.tools.bench_sweeps import act_axes, run_sweeps, train_axes
 from tests.builders import override
 
 _TINY = Scale(
@@ -60,25 +60,40 @@ def test_the_long_rollout_is_as_long_as_asked(results):
     assert facts["late_to_early"]["median"] > 0
 
 
-def test_results_make_tables_and_equal_themselves(results, tmp_path, capsys):
+def test_results_make_tables_and_equal_themselves(results, tmp_path):
     path = str(tmp_path / "new" / "tiny.json")
     bench._prepare(path)
     bench._save(results, path)
     assert bench_pages.read_results(path) == results
     for name, block in bench_report.BLOCKS.items():
-        if name != "startup":
-            assert block(results) or name == "sweeps"
+        if name in ("startup", "sweeps"):
+            with pytest.raises(KeyError):
+                block(results)
+        else:
+            assert block(results).strip()
     assert not any(c.fell for c in bench_compare.compare(results, results))
 
 
 def test_a_sweep_is_drawn(results, tmp_path, debug_config):
-    axes = [axis for axis in train_axes(debug_config) if axis.name == "batch"]
-    sweeps = run_sweeps(debug_config, axes)
-    assert [point["x"] for point in sweeps["batch"]["points"]] == [8, 16]
-    assert sweeps["batch"]["slope"] is not None
+    (axis,) = act_axes(debug_config)
+    sweeps = run_sweeps(debug_config, [axis._replace(value=lambda _: 8)])
+    assert [point["x"] for point in sweeps["environments"]["points"]] == [8, 32]
+    assert sweeps["environments"]["slope"] is not None
     results = results | {"suites": {"train": results["suites"]["train"] | {"sweeps": sweeps}}}
     bench._save(results, str(tmp_path / "tiny.json"))
     assert (tmp_path / "tiny.png").stat().st_size > 1000
+
+
+def test_what_training_is_swept_over(debug_config):
+    names = ["batch", "history", "latents", "width"]
+    assert [axis.name for axis in train_axes(debug_config)] == names
+    assert [axis.value(debug_config) for axis in train_axes(debug_config)] == [8, 2, 4, 16]
+    whole = override(
+        debug_config, data={"whole_history": True, "max_compress_length": 12}
+    )  # Then the history's length says how long a window is.
+    assert train_axes(whole)[1].value(whole) == 60
+    ad = override(debug_config, model={"n_latent": 0})
+    assert "latents" not in [axis.name for axis in train_axes(ad)]
 
 
 def test_start_up_takes_a_step(debug_config, tmp_path):
