@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from compad_jax.checks import ConfigError
 from compad_jax.tools import bench, bench_compare, bench_pages, bench_report
 from compad_jax.tools.bench_startup import first_step
 from compad_jax.tools.bench_suites import Scale
@@ -120,3 +121,19 @@ def test_bad_arguments_end_with_one_line_and_code_2(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_all_suites_run_apart_and_are_put_together(results, monkeypatch):
+    def process(command, check):
+        name, path = command[command.index("--suite") + 1], command[command.index("--json") + 1]
+        bench_pages.write_results(results | {"suites": {name: results["suites"][name]}}, path)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(bench.subprocess, "run", process)
+    monkeypatch.setattr(bench, "bench_startup", lambda path: {"of": path})
+    together = bench.run_all("configs/debug.py")
+    assert together == results | {"startup": {"of": "configs/debug.py"}}
+    failed = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(bench.subprocess, "run", lambda command, check: failed)
+    with pytest.raises(ConfigError, match="--suite train: did not finish"):
+        bench.run_all("configs/debug.py")
