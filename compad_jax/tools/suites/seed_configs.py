@@ -10,7 +10,7 @@ SUITE = Suite(
     question="Which of the seed's configurations learns in context from PPO?",
     config="configs/seed_new.py",
     overrides=(BATCH, "train.log_every=10"),
-    num_tokens=3_000_000,
+    num_tokens=2_000_000,
     warmup_ratio=0.02,
     seeds=(0,),
     arms=(

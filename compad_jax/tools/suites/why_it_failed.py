@@ -45,7 +45,7 @@ SUITE = Suite(
     question="What kept the first system from learning?",
     config="configs/seed_new.py",
     overrides=(BATCH, "train.log_every=10", "eval.num_episodes=100"),
-    num_tokens=3_000_000,
+    num_tokens=2_000_000,
     warmup_ratio=0.02,
     seeds=(0, 1, 2),
     arms=(
@@ -66,11 +66,11 @@ SUITE = Suite(
             act_with=make_hasty_policy,
             trained_as="new",
         ),
-        Arm("size", "OLD size", _SIZE),
         Arm("rate", "OLD learning rate", _RATE),
         Arm("depth", "OLD depth and lengths", _DEPTH),
         Arm("dropout", "OLD dropout", _DROPOUT),
         Arm("smoothing", "OLD smoothing (none)", _SMOOTHING),
+        Arm("size", "OLD size", _SIZE),
         Arm("old", "OLD as a whole", _SIZE + _RATE + _DEPTH + _DROPOUT + _SMOOTHING),
     ),
 )
