@@ -1,6 +1,7 @@
 """Policy and value of a state, by two networks that share nothing."""
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -9,17 +10,15 @@ from flax import linen as nn
 
 from compad_jax.envs import base
 
+# A singular value grows by half in every step while it is small; 40 steps raise 1e-6 to 1.
+_NEWTON_SCHULZ_STEPS = 40
+
 # Observations, int [..., O], to log-probabilities, float [..., A], and values, float [...].
 NetworkFn = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 
 class ActorCritic(nn.Module):
-    """Two tanh layers each; see `NetworkFn`.
-
-    Weights are drawn normal, not orthogonal (a batched QR can deadlock on a CPU), with the
-    gains of Stable-Baselines3 2.x. Coordinates are scaled to [-1, 1], so that a network
-    starts alike on every size of grid.
-    """
+    """Two tanh layers each, of raw coordinates, as in Stable-Baselines3 2.x; see `NetworkFn`."""
 
     spec: base.EnvSpec
     hidden: int
@@ -28,9 +27,8 @@ class ActorCritic(nn.Module):
     @nn.compact
     def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Maps int [..., O] to float [..., A] and float [...]."""
-        sizes = jnp.asarray(self.spec.obs_sizes)
-        chex.assert_axis_dimension(obs, -1, len(sizes))
-        inputs = 2 * obs / jnp.maximum(sizes - 1, 1) - 1
+        chex.assert_axis_dimension(obs, -1, len(self.spec.obs_sizes))
+        inputs = obs.astype(jnp.float32)
         # A small last layer starts the policy near uniform.
         logits = self._tower(inputs, self.spec.num_actions, head_gain=0.01, name="actor")
         value = self._tower(inputs, 1, head_gain=self.critic_gain, name="critic")
@@ -44,9 +42,34 @@ class ActorCritic(nn.Module):
 
 
 def _dense(x: jax.Array, num_outputs: int, gain: float, name: str) -> jax.Array:
-    """Linear layer of a compact module; its outputs spread about `gain` times its inputs."""
-    kernel_init = nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
+    """Linear layer of a compact module, `gain` times orthogonal at first."""
+
+    def kernel_init(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
+        return gain * orthogonal(key, shape).astype(dtype)
+
     return nn.Dense(num_outputs, kernel_init=kernel_init, name=name)(x)
+
+
+def orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Draws a matrix whose singular values are all 1, uniformly.
+
+    The orthogonal factor of a normal matrix, by Newton-Schulz iterations, which drive every
+    singular value to 1: a batched QR can deadlock on a CPU.
+
+    Args:
+        key: PRNG key, consumed.
+        shape: rows and columns.
+
+    Returns:
+        float32, of that shape; rows or columns, whichever are fewer, are orthonormal.
+    """
+    matrix = jax.random.normal(key, shape)
+    matrix /= jnp.linalg.norm(matrix)
+
+    def iterate(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return 1.5 * x - 0.5 * x @ (x.T @ x), None
+
+    return jax.lax.scan(iterate, matrix, length=_NEWTON_SCHULZ_STEPS)[0]
 
 
 def tabulate(network_fn: NetworkFn, spec: base.EnvSpec) -> NetworkFn:

@@ -21,6 +21,7 @@ import optax
 from compad_jax.checks import ConfigError
 from compad_jax.config import PpoConfig
 from compad_jax.envs import base
+from compad_jax.sources.actions import draw_action
 from compad_jax.sources.actor_critic import ActorCritic, NetworkFn, tabulate
 from compad_jax.sources.ppo_loss import Samples, Tally, make_tally, ppo_loss, tally_loss
 from compad_jax.sources.returns import generalized_advantages
@@ -171,8 +172,7 @@ def _collect(
     ) -> tuple[_Streams, tuple[Transition, jax.Array]]:
         noise, key = inputs
         log_probs, _ = network_fn(streams.obs)
-        # The first action whose cumulative probability exceeds the noise.
-        action = (noise[:, None] >= jnp.exp(log_probs).cumsum(-1)[:, :-1]).sum(-1)
+        action = draw_action(noise, log_probs)
         step = jax.vmap(lambda k, s, a: base.step(env, k, s, a, task))
         timestep = step(jax.random.split(key, num_streams), streams.episode, action)
         done = timestep.terminated | timestep.truncated

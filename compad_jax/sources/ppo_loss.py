@@ -119,8 +119,7 @@ def tally_loss(
     """
     chex.assert_equal_shape([log_probs, tally.gain, tally.loss, tally.log_probs])
     chex.assert_equal_shape([value, tally.visits, tally.target])
-    taken = tally.gain > tally.loss  # Elsewhere there is no ratio.
-    ratio = jnp.exp(jnp.where(taken, log_probs - tally.log_probs, 0))
+    ratio = jnp.exp(log_probs - tally.log_probs)  # At most 1 where there is no sample.
     gain, loss = jnp.minimum(ratio, 1 + config.clip), jnp.maximum(ratio, 1 - config.clip)
     surrogate = (gain * tally.gain + loss * tally.loss).sum()
     value_error = (value * (tally.visits * value - 2 * tally.target)).sum() + tally.target_square
