@@ -6,7 +6,9 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
+from compad_jax import sharding
 from compad_jax.config import Config
 from compad_jax.data.store import read_store, store_directory, store_settings, write_store
 from compad_jax.envs import make_env
@@ -51,13 +53,20 @@ def collect(config: Config) -> History:
     Returns:
         NumPy arrays [G, R, T]; log-probabilities in float16.
     """
-    env = make_env(config.env)
-    learn = jax.jit(jax.vmap(make_source(config.source, env)))
+    env, mesh = make_env(config.env), sharding.make_mesh()
+    learn = jax.vmap(make_source(config.source, env))
+    split = PartitionSpec("data")  # Whole tasks, so that no device waits for another.
+    # Nothing crosses devices, so there is nothing to check of what varies over them.
+    share = jax.shard_map(learn, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+    share = jax.jit(share)
     keys = jax.random.split(jax.random.key(config.source.seed), len(env.tasks))
     num_calls = -(-len(keys) * config.source.num_streams * config.source.num_steps // _STEPS_A_CALL)
+    tasks_a_call = -(-len(keys) // (num_calls * mesh.size)) * mesh.size
     parts = []
-    for tasks in np.array_split(np.arange(len(keys)), min(num_calls, len(keys))):
-        history = learn(keys[tasks], env.tasks[tasks])
+    for start in range(0, len(keys), tasks_a_call):
+        # The last call repeats a task where too few are left: one shape, compiled once.
+        tasks = np.minimum(np.arange(start, start + tasks_a_call), len(keys) - 1)
+        history = share(keys[tasks], env.tasks[tasks])
         compact = history._replace(log_probs=history.log_probs.astype(jnp.float16))
         parts.append(jax.device_get(compact))
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    return jax.tree.map(lambda *x: np.concatenate(x)[: len(keys)], *parts)

@@ -63,6 +63,9 @@ class PpoConfig:
     entropy_weight: NonNegative = 0.0
     grad_clip_norm: Positive = 0.5
     hidden: Count = 64  # Width of both hidden layers, of the actor and of the critic.
+    # Scale of the critic's last layer at first. If small, values start near zero, and goals
+    # are learned that a scale of 1 sometimes misses for good.
+    critic_gain: Positive = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from compad_jax import collect
 from compad_jax.checks import ConfigError
@@ -51,6 +52,18 @@ def test_every_task_is_learned_with_noise_of_its_own(config, noise_source):
 def test_several_calls_equal_one(config, noise_source, monkeypatch, num_calls):
     expected = collect.collect(config)
     monkeypatch.setattr(collect, "_STEPS_A_CALL", 9 * 2 * 40 // num_calls)
+    chex.assert_trees_all_equal(collect.collect(config), expected)
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_sharing_tasks_over_devices_changes_nothing(config, noise_source, monkeypatch, num_devices):
+    """Nine tasks, which neither eight nor four devices share evenly."""
+    assert jax.device_count() == 8
+    expected = collect.collect(config)
+    mesh = jax.make_mesh(
+        (num_devices,), ("data",), (AxisType.Auto,), devices=jax.devices()[:num_devices]
+    )
+    monkeypatch.setattr(collect.sharding, "make_mesh", lambda: mesh)
     chex.assert_trees_all_equal(collect.collect(config), expected)
 
 

@@ -1,11 +1,13 @@
 """The environment protocol, auto-reset, and exact returns from the tabular model."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class EnvSpec(NamedTuple):
@@ -15,6 +17,25 @@ class EnvSpec(NamedTuple):
     obs_sizes: tuple[int, ...]  # Number of values of each coordinate of an observation.
     horizon: int  # Environment steps of an episode.
     reward_levels: tuple[float, ...]  # Every reward that can occur, ascending.
+
+
+def num_observations(spec: EnvSpec) -> int:
+    """How many observations `obs_sizes` allows."""
+    return math.prod(spec.obs_sizes)
+
+
+def all_observations(spec: EnvSpec) -> np.ndarray:
+    """Every observation that `obs_sizes` allows, int [observations, O], in row-major order."""
+    return np.indices(spec.obs_sizes, np.int32).reshape(len(spec.obs_sizes), -1).T
+
+
+def observation_index(spec: EnvSpec, obs: jax.Array) -> jax.Array:
+    """Row of `all_observations` that an observation is in: int [..., O] -> int [...]."""
+    chex.assert_axis_dimension(obs, -1, len(spec.obs_sizes))
+    index = jnp.zeros(obs.shape[:-1], jnp.int32)
+    for coordinate, size in enumerate(spec.obs_sizes):
+        index = index * size + obs[..., coordinate]
+    return index
 
 
 class TabularModel(NamedTuple):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from compad_jax.config import MbieEbConfig
 from compad_jax.envs import base
+from compad_jax.sources.actions import draw_action
 from compad_jax.types import History, Transition
 
 _TIE = 1e-5  # Values closer than this are equal: float32 sums along different paths.
@@ -47,20 +48,19 @@ def make_mbie_eb(
 
     def learn(key: jax.Array, task: jax.Array) -> History:
         next_state = env.tabular(task).next_state
-        reset_key, key = jax.random.split(key)
+        reset_key, noise_key, key = jax.random.split(key, 3)
         reset_keys = jax.random.split(reset_key, num_streams)
         episode, obs = jax.vmap(lambda k: base.reset(env, k, task))(reset_keys)
         unknown = jnp.zeros((len(next_state), num_streams))
         learner = _Learner(episode, obs, visits=unknown, reward_sum=unknown)
 
-        def act(learner: _Learner, inputs: tuple[jax.Array, jax.Array]) -> tuple[_Learner, History]:
-            noise, key = inputs
-            action_key, step_key = jax.random.split(key)
+        def act(learner: _Learner, inputs: tuple[jax.Array, ...]) -> tuple[_Learner, History]:
+            random_rate, noise, key = inputs
             greedy = _greedy_policy(env, config, next_state, learner)
-            log_probs = jnp.log((1 - noise) * greedy + noise / env.spec.num_actions)
-            action = jax.random.categorical(action_key, log_probs)
+            log_probs = jnp.log((1 - random_rate) * greedy + random_rate / env.spec.num_actions)
+            action = draw_action(noise, log_probs)
             step = jax.vmap(lambda k, s, a: base.step(env, k, s, a, task))
-            timestep = step(jax.random.split(step_key, num_streams), learner.episode, action)
+            timestep = step(jax.random.split(key, num_streams), learner.episode, action)
             entered = env.state_index(timestep.next_obs)
             streams = jnp.arange(num_streams)
             after = _Learner(
@@ -73,7 +73,11 @@ def make_mbie_eb(
             transition = Transition(learner.obs, action, timestep.reward, timestep.next_obs, done)
             return after, History(transition, log_probs)
 
-        inputs = (_noise_schedule(config, num_steps), jax.random.split(key, num_steps))
+        inputs = (
+            _random_action_rates(config, num_steps),
+            jax.random.uniform(noise_key, (num_steps, num_streams)),
+            jax.random.split(key, num_steps),
+        )
         _, history = jax.lax.scan(act, learner, inputs)
         return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), history)
 
@@ -109,7 +113,7 @@ def optimistic_values(
     return entered
 
 
-def _noise_schedule(config: MbieEbConfig, num_steps: int) -> jax.Array:
+def _random_action_rates(config: MbieEbConfig, num_steps: int) -> jax.Array:
     """Rate of random actions at every step of a history, float [T]."""
     progress = jnp.minimum(jnp.arange(num_steps) / (config.anneal_ratio * num_steps), 1.0)
     first, last = config.random_action_rate, config.final_random_action_rate

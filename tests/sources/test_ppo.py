@@ -11,7 +11,8 @@ from compad_jax.config import PpoConfig, SourceConfig
 from compad_jax.envs import base
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.sources import make_source
-from compad_jax.sources.ppo import Samples, make_ppo, make_samples, ppo_loss
+from compad_jax.sources.ppo import make_ppo, make_samples
+from compad_jax.sources.ppo_loss import Samples, ppo_loss
 from compad_jax.types import History, Transition
 
 pytestmark = pytest.mark.timeout(120)  # A deadlock on a CPU must name its test.

@@ -1,0 +1,22 @@
+"""Drawing actions from noise that is drawn beforehand, for many steps at once."""
+
+import jax
+import jax.numpy as jnp
+
+
+def draw_action(noise: jax.Array, log_probs: jax.Array) -> jax.Array:
+    """Draws the first action whose cumulative probability exceeds the noise.
+
+    One number a step suffices, where `jax.random.categorical` draws one an action.
+
+    Args:
+        noise: float [...], uniform in [0, 1).
+        log_probs: float [..., A]; an action of -inf is never drawn.
+
+    Returns:
+        int [...].
+    """
+    cumulative = jnp.exp(log_probs).cumsum(-1)
+    # Scaled by the sum, which rounding may leave below the noise.
+    threshold = noise[..., None] * cumulative[..., -1:]
+    return (threshold >= cumulative[..., :-1]).sum(-1, dtype=jnp.int32)
