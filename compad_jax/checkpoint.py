@@ -17,6 +17,16 @@ from compad_jax.checks import ConfigError
 _LOSS = "validation_loss"
 
 
+def has_checkpoint(workdir: str) -> bool:
+    """Whether something was trained in a run directory."""
+    directory = _directory(workdir)
+    return os.path.isdir(directory) and any(name.isdigit() for name in os.listdir(directory))
+
+
+def _directory(workdir: str) -> str:
+    return os.path.abspath(os.path.join(workdir, "checkpoints"))
+
+
 class Checkpoints:
     """The checkpoints of a run; use as a context manager, or a save may be lost.
 
@@ -38,7 +48,7 @@ class Checkpoints:
             ]
         )
         self._manager = ocp.CheckpointManager(
-            os.path.abspath(os.path.join(workdir, "checkpoints")),
+            _directory(workdir),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
                 best_fn=_validation_loss,

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from compad_jax import sharding
-from compad_jax.checkpoint import Checkpoints
+from compad_jax.checkpoint import Checkpoints, has_checkpoint
 from compad_jax.checks import ConfigError, require_equal
 from compad_jax.collect import load_histories
 from compad_jax.config import Config, load_json, save_json, to_dict
@@ -137,11 +137,14 @@ def claim_workdir(config: Config, workdir: str) -> None:
     """Writes the settings into a new run directory, or compares them with an old one's.
 
     Raises:
-        ConfigError: the directory belongs to a run that was trained differently.
+        ConfigError: the directory belongs to a run that was trained differently, or to one
+            whose settings are not known.
     """
     make_source(config.source, make_env(config.env))  # Unknown names fail before any file.
     path = os.path.join(workdir, "config.json")
     if not os.path.exists(path):
+        if has_checkpoint(workdir):  # Moved here, or made before its settings were lost.
+            raise ConfigError(f"{workdir}: has checkpoints but no config.json; name another")
         os.makedirs(workdir, exist_ok=True)
         save_json(config, path)
         return

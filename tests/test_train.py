@@ -83,6 +83,13 @@ def test_held_out_tasks_are_apart(debug_config, elsewhere):
     assert set.union(*tasks.values()) == set(range(25))
 
 
+def test_checkpoints_without_settings_are_nobodys(debug_config, elsewhere):
+    Path("run/checkpoints/40").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"run: has checkpoints but no config\.json"):
+        claim_workdir(debug_config, "run")
+    assert not Path("run/config.json").exists()
+
+
 def test_run_directory_belongs_to_its_settings(debug_config, elsewhere):
     claim_workdir(debug_config, "run")
     claim_workdir(override(debug_config, eval={"num_episodes": 3}), "run")

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from compad_jax import runtime
+from compad_jax.checkpoint import has_checkpoint
 from compad_jax.collect import load_histories
 from compad_jax.command_line import Arguments, run_program
 from compad_jax.config import Config, to_dict
@@ -115,12 +116,6 @@ def _draw(
     quantities = step_quantities(history, tasks)
     draws = draw_windows(sample, dataset, quantities, key, num_batches=_NUM_BATCHES)
     return _Windows(dataset, quantities, draws)
-
-
-def has_checkpoint(workdir: str) -> bool:
-    """Whether something was trained in a run directory."""
-    directory = os.path.join(workdir, "checkpoints")
-    return os.path.isdir(directory) and any(name.isdigit() for name in os.listdir(directory))
 
 
 def _measure_run(
