@@ -89,8 +89,8 @@ def attend(
     chex.assert_equal_shape_prefix([query, past.key], 2)
     no_dropout = deterministic or not dropout.rate
     if jax.default_backend() != "cpu" and no_dropout:
-        positions_first = (jnp.swapaxes(x, 1, 2) for x in (query, *past))
-        out = jax.nn.dot_product_attention(*positions_first, mask=mask)
+        q, k, v = (jnp.swapaxes(x, 1, 2) for x in (query, past.key, past.value))
+        out = jax.nn.dot_product_attention(q, k, v, mask=mask)
     else:  # On a CPU the plain form is faster; the library call knows no dropout.
         scale = query.shape[-1] ** -0.5
         scores = jnp.einsum("bhqk,bhlk->bhql", query * scale, past.key).astype(jnp.float32)
