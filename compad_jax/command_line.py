@@ -31,7 +31,11 @@ class Arguments:
 
 
 def run_program(main: Callable[[Arguments], None]) -> None:
-    """Runs a program on the command line."""
+    """Runs a program on the command line; with --help, prints what its file says of it."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(sys.modules[main.__module__].__doc__)
+        print("Every setting and its default: compad_jax/config.py")
+        return
     with one_line_errors():
         main(parse_arguments(sys.argv))
 

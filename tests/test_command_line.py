@@ -243,3 +243,15 @@ def test_init_from_is_a_setting(words):
     arguments = _parse("--config", _FILE, *words)
     assert arguments.config.train.init_from == "runs/ad"
     assert arguments.workdir.endswith(",train.init_from=runs_ad")
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_prints_the_usage_and_runs_nothing(word, monkeypatch, capsys):
+    def main(arguments):
+        raise AssertionError("ran")
+
+    monkeypatch.setattr("sys.argv", ["train_main.py", word])
+    run_program(main)
+    shown = capsys.readouterr().out
+    assert __doc__ in shown
+    assert "config.py" in shown
