@@ -4,7 +4,7 @@
 
 About 5 minutes on two CPU cores. Expect, on the 8 held-out goals, in the last ten episodes:
 greedy, 100% of the optimum; sampled, above 95%. How soon 90% is reached varies from training
-to training (5 and 17 episodes, greedy, in two of them).
+to training.
 """
 
 from compad_jax.config import default_config

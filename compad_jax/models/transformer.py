@@ -37,8 +37,8 @@ def causal_mask(num_latents: int, length: int) -> jax.Array:
 def _random_bytes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Uniform uint8 [shape]: a counter and a key, mixed by two multiplications.
 
-    A fifth of the work of JAX's own generator, which dropout does not need: its masks must
-    be uncorrelated, not unpredictable. A test compares their statistics.
+    Much less work than JAX's own generator, whose strength dropout does not need: its masks
+    must be uncorrelated, not unpredictable. Tests hold their statistics.
 
     Source: the finaliser of MurmurHash3 (Appleby, 2011), keyed before and within.
     """
