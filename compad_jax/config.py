@@ -66,6 +66,8 @@ class PpoConfig:
     # Scale of the critic's last layer at first. If small, values start near zero, and goals
     # are learned that a scale of 1 sometimes misses for good.
     critic_gain: Positive = 1.0
+    # The streams of a task are divided among so many learners, each with a policy of its own.
+    num_learners: Count = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation: streams of experience that share one policy.
+"""Proximal policy optimisation: learners, each with streams of experience that share its policy.
 
 Source: Schulman et al. (2017), Proximal policy optimization algorithms; details and
 constants as in Stable-Baselines3 2.x: Adam with epsilon 1e-5; an episode cut off by the time
@@ -56,7 +56,8 @@ def make_ppo(
     Args:
         env: the environment.
         config: the learner's settings.
-        num_streams: histories of a task, R; one policy acts in and learns from all of them.
+        num_streams: histories of a task, R, equally many of each learner; the policy of a
+            learner acts in and learns from all of its own.
         num_steps: environment steps of each, T.
 
     Returns:
@@ -64,8 +65,29 @@ def make_ppo(
         `config.rollout_length` steps.
 
     Raises:
-        ConfigError: minibatches do not divide a rollout.
+        ConfigError: learners do not divide the streams, or minibatches a rollout.
     """
+    if num_streams % config.num_learners:
+        raise ConfigError(
+            f"source.ppo.num_learners={config.num_learners}: must divide "
+            f"source.num_streams = {num_streams}"
+        )
+    learn = _make_learner(
+        env, config, num_streams=num_streams // config.num_learners, num_steps=num_steps
+    )
+
+    def learn_all(key: jax.Array, task: jax.Array) -> History:
+        keys = jax.random.split(key, config.num_learners)
+        history = jax.vmap(learn, in_axes=(0, None))(keys, task)
+        return jax.tree.map(lambda x: x.reshape(num_streams, *x.shape[2:]), history)
+
+    return learn_all if config.num_learners > 1 else learn
+
+
+def _make_learner(
+    env: base.Env, config: PpoConfig, *, num_streams: int, num_steps: int
+) -> Callable[[jax.Array, jax.Array], History]:
+    """One learner: (key, task) -> History [num_streams, num_steps]."""
     _check_batch_size(config, num_streams)
     network = ActorCritic(env.spec, config.hidden, config.critic_gain)
     optimizer = optax.chain(
@@ -149,8 +171,9 @@ def _check_batch_size(config: PpoConfig, num_streams: int) -> None:
     size, num_samples = config.batch_size, num_streams * config.rollout_length
     if size < 2 or num_samples % size:
         raise ConfigError(
-            f"source.ppo.batch_size={size}: must be at least 2 and divide source.num_streams * "
-            f"source.ppo.rollout_length = {num_streams} * {config.rollout_length} = {num_samples}"
+            f"source.ppo.batch_size={size}: must be at least 2 and divide the streams of a "
+            f"learner * source.ppo.rollout_length = "
+            f"{num_streams} * {config.rollout_length} = {num_samples}"
         )
 
 

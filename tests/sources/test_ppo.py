@@ -257,6 +257,28 @@ def test_refuses_minibatches_that_do_not_divide_a_rollout(batch_size):
     assert message.endswith("16 * 20 = 320")
 
 
+def test_learners_divide_the_streams_and_know_nothing_of_each_other():
+    learners, streams, steps = 3, 2, 2 * ROLLOUT
+    config = dataclasses.replace(CONFIG, num_learners=learners, batch_size=streams * ROLLOUT)
+    together = make_ppo(ENV, config, num_streams=learners * streams, num_steps=steps)
+    alone = make_ppo(
+        ENV, dataclasses.replace(config, num_learners=1), num_streams=streams, num_steps=steps
+    )
+    history = together(jax.random.key(0), GOALS[0])
+    chex.assert_shape(history.log_probs, (learners * streams, steps, ENV.spec.num_actions))
+    for index, key in enumerate(jax.random.split(jax.random.key(0), learners)):
+        own = slice(index * streams, (index + 1) * streams)
+        part = jax.tree.map(lambda x, own=own: x[own], history)
+        expected = alone(key, GOALS[0])
+        chex.assert_trees_all_equal(part.transition, expected.transition)
+        chex.assert_trees_all_close(part.log_probs, expected.log_probs, atol=1e-5)
+
+
+def test_refuses_learners_that_do_not_divide_the_streams():
+    with pytest.raises(ConfigError, match=r"^source.ppo.num_learners=3: .* num_streams = 16$"):
+        make_ppo(ENV, dataclasses.replace(CONFIG, num_learners=3), num_streams=16, num_steps=20)
+
+
 def test_is_registered():
     config = SourceConfig(name="ppo", num_streams=3, num_steps=90, ppo=PpoConfig(batch_size=20))
     history = jax.eval_shape(make_source(config, ENV), jax.random.key(0), GOALS[0])
