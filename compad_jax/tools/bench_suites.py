@@ -2,10 +2,10 @@
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from compad_jax.collect import collect
 from compad_jax.command_line import load_config
@@ -167,35 +167,38 @@ def bench_collect(config: Config, scale: Scale, ceilings: Ceilings) -> dict[str,
 
 
 def _collect(config: Config, scale: Scale, ceilings: Ceilings) -> Outcome:
-    """`collect`, which builds its program anew at every call: the later ones find it built."""
+    """`collect` on all goals, copies to the host included."""
     ceilings.sample()
     say(f"collect: {config.source.name}")
-    start = time.perf_counter()
-    history = collect(config)
-    first = time.perf_counter() - start
-    seconds = time_calls(lambda: collect(config), min(3, scale.repeats), warm_up=False)
     goals = len(make_env(config.env).tasks)
-    steps = float(np.prod(history.transition.action.shape))
-    return _source_outcome(config, goals, steps, seconds, first - spread(seconds).median)
+    _, compile_seconds = _compile_source(config, goals)
+    # It builds its program anew at every call: the later ones find it built.
+    seconds = time_calls(lambda: collect(config), min(3, scale.repeats))
+    return _source_outcome(config, goals, seconds, compile_seconds)
 
 
 def _learn(config: Config, scale: Scale, ceilings: Ceilings) -> Outcome:
     """The source alone on the first goals."""
     ceilings.sample()
     say(f"collect: {config.source.name}, {scale.seed_goals} goals")
-    learn, arguments = source_program(config, scale.seed_goals)
+    learn, compile_seconds = _compile_source(config, scale.seed_goals)
+    seconds = time_calls(learn, 1, warm_up=False)
+    return _source_outcome(config, scale.seed_goals, seconds, compile_seconds)
+
+
+def _compile_source(config: Config, goals: int) -> tuple[Callable[[], Any], float]:
+    """The source on the first goals, compiled, and the seconds that took."""
+    learn, arguments = source_program(config, goals)
     start = time.perf_counter()
     compiled = learn.lower(*arguments).compile()
-    compile_seconds = time.perf_counter() - start
-    seconds = time_calls(lambda: compiled(*arguments), 1, warm_up=False)
-    steps = float(scale.seed_goals * config.source.num_streams * config.source.num_steps)
-    return _source_outcome(config, scale.seed_goals, steps, seconds, compile_seconds)
+    return lambda: compiled(*arguments), time.perf_counter() - start
 
 
 def _source_outcome(
-    config: Config, goals: int, steps: float, seconds: list[float], compile_seconds: float
+    config: Config, goals: int, seconds: list[float], compile_seconds: float
 ) -> Outcome:
     """Of a source; what it multiplies is useful, since it neither pads nor recomputes."""
+    steps = float(goals * config.source.num_streams * config.source.num_steps)
     learn, arguments = source_program(config, goals)
     flops = product_flops(learn.trace(*arguments).jaxpr.jaxpr)
     facts: dict[str, Any] = {

@@ -275,7 +275,8 @@ def test_learners_divide_the_streams_and_know_nothing_of_each_other():
 
 
 def test_refuses_learners_that_do_not_divide_the_streams():
-    with pytest.raises(ConfigError, match=r"^source\.ppo\.num_learners=3: must divide source.num_streams = 16$"):
+    refusal = r"^source\.ppo\.num_learners=3: must divide source\.num_streams = 16$"
+    with pytest.raises(ConfigError, match=refusal):
         make_ppo(ENV, dataclasses.replace(CONFIG, num_learners=3), num_streams=16, num_steps=20)
 
 
