@@ -1,9 +1,10 @@
 """Holds the PPO of this project beside the one whose histories the seed was trained on.
 
     python -m compad_jax.tools.ppo_curve
+    python -m compad_jax.tools.ppo_curve --config configs/ppo.py
 
-Both learn Dark Room 9x9 with the seed's hyperparameters: 81 goals, 100 streams, 1,000 steps.
-Writes `results/ppo/curve.json` and `curve.png`.
+The reference learned Dark Room 9x9 with the seed's hyperparameters: 81 goals, 100 streams,
+1,000 steps. Writes `results/source/<name of the config>.json` and `.png`.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from compad_jax import runtime
+from compad_jax.checks import ConfigError
 from compad_jax.collect import load_histories
 from compad_jax.command_line import load_config, one_line_errors
 from compad_jax.config import Config, to_dict
@@ -42,35 +44,52 @@ def curve_of_goals(config: Config) -> np.ndarray:
     return np.stack(per_step, -1) * config.env.horizon / np.asarray(optimum)[:, None]
 
 
+def check_comparable(config: Config) -> None:
+    """Raises a `ConfigError` unless the source is a PPO that can stand beside the reference."""
+    source = config.source
+    rollouts = -(-source.num_steps // source.ppo.rollout_length)
+    if source.name != "ppo" or rollouts != len(REFERENCE):
+        raise ConfigError(
+            f"source.name={source.name!r} with {rollouts} rollouts: "
+            f"the reference is a ppo with {len(REFERENCE)}"
+        )
+
+
 def main() -> None:
     """Measures, compares, writes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--results", default="results/ppo", help="directory to write to")
-    directory = parser.parse_args().results
+    parser.add_argument("--config", default="configs/seed_new.py", help="whose source")
+    parser.add_argument("--results", default="results/source", help="directory to write to")
+    args = parser.parse_args()
     runtime.configure(1)
     with one_line_errors():
-        config = load_config("configs/seed_new.py")
+        config = load_config(args.config)
+        check_comparable(config)
         ours = curve_of_goals(config)
     distance = np.abs(ours.mean(0) - REFERENCE)
     facts = {
         "ours": ours.mean(0).round(4).tolist(),
         "reference": REFERENCE,
         "largest_distance": float(distance.max()),
+        "final": float(ours[:, -1].mean()),
         "final_of_goals": ours[:, -1].round(3).tolist(),
         "source": to_dict(config.source),
         "hardware": runtime.describe_hardware(),
         "versions": runtime.describe_versions(),
         "commit": runtime.describe_commit(),
     }
-    os.makedirs(directory, exist_ok=True)
-    with open(os.path.join(directory, "curve.json"), "w", encoding="utf-8") as file:
+    os.makedirs(args.results, exist_ok=True)
+    path = os.path.join(args.results, os.path.splitext(os.path.basename(args.config))[0])
+    with open(f"{path}.json", "w", encoding="utf-8") as file:
         json.dump(facts, file, indent=2)
         file.write("\n")
     with draw_in_style():
-        _draw(ours.mean(0)).savefig(os.path.join(directory, "curve.png"))
+        _draw(ours.mean(0)).savefig(f"{path}.png")
     for index, (own, reference) in enumerate(zip(ours.mean(0), REFERENCE, strict=True)):
         print(f"rollout {index + 1:>2}: {own:.3f}, reference {reference:.2f}")
-    print(f"largest distance: {distance.max():.3f}")
+    print(
+        f"largest distance: {distance.max():.3f}; lowest goal at the end: {ours[:, -1].min():.3f}"
+    )
 
 
 def _draw(ours: np.ndarray) -> Figure:

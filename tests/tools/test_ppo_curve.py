@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from compad_jax.checks import ConfigError
+from compad_jax.command_line import load_config
 from compad_jax.config import from_dict
 from compad_jax.tools import ppo_curve
 from compad_jax.types import History, Transition
@@ -27,3 +29,10 @@ def test_curve_by_hand(monkeypatch):
     np.testing.assert_allclose(curve[4], [0.75, 1.0])  # The optimum is 4 of 4 steps.
     assert curve[0] == pytest.approx([0.0, 0.25 * 4 / 3])  # There it is 3: two steps away.
     assert curve[1:4].sum() == 0
+
+
+def test_only_a_ppo_with_as_many_rollouts_stands_beside_the_reference():
+    ppo_curve.check_comparable(load_config("configs/ppo.py"))
+    for overrides in (("source.num_steps=400",), ("source.name=mbie_eb",)):
+        with pytest.raises(ConfigError, match=r"^source\.name=.*: the reference is a ppo with 13$"):
+            ppo_curve.check_comparable(load_config("configs/ppo.py", overrides))
