@@ -160,9 +160,18 @@ def _is_finished(path: str, config: Config, arm: Arm, seed: int) -> bool:
 
 
 def _fingerprint(config: Config) -> str:
-    """Of all settings, whatever their order."""
-    text = json.dumps(to_dict(config), sort_keys=True)
+    """Of the settings that are not the defaults, so that a new setting leaves old runs valid."""
+    text = json.dumps(_difference(to_dict(config), to_dict(Config())), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _difference(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """What is set otherwise than by default, in its groups."""
+    changed = {name: value for name, value in settings.items() if value != defaults[name]}
+    return {
+        name: _difference(value, defaults[name]) if isinstance(value, dict) else value
+        for name, value in changed.items()
+    }
 
 
 def _copy_training(trained: str, workdir: str) -> None:
