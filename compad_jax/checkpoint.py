@@ -14,7 +14,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from compad_jax.checks import ConfigError
 
-_LOSS = "validation_loss"
+_SCORE = "score"
 
 
 def has_checkpoint(workdir: str) -> bool:
@@ -40,8 +40,7 @@ class Checkpoints:
             [
                 checkpoint_managers.LatestN(2),  # One to fall back on.
                 checkpoint_managers.BestN(
-                    get_metric_fn=_validation_loss,
-                    reverse=True,
+                    get_metric_fn=_score,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 ),
@@ -51,8 +50,8 @@ class Checkpoints:
             _directory(workdir),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
-                best_fn=_validation_loss,
-                best_mode="min",
+                best_fn=_score,
+                best_mode="max",
                 enable_async_checkpointing=False,  # Saves take milliseconds at this size.
                 cleanup_tmp_directories=True,  # Left by a killed save.
             ),
@@ -69,14 +68,14 @@ class Checkpoints:
         """Saved steps, ascending."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, params: Any, rest: Any, validation_loss: float) -> None:
+    def save(self, step: int, params: Any, rest: Any, score: float) -> None:
         """Saves a step; replaces an existing one, which was damaged if training got here again.
 
         Args:
             step: optimiser step.
             params: parameters.
             rest: the rest of the training state.
-            validation_loss: the lowest is the best; NaN: not measured, never the best.
+            score: the highest is the best; NaN: not measured, never the best.
         """
         if step in self._manager.all_steps():
             self._manager.delete(step)
@@ -87,7 +86,7 @@ class Checkpoints:
                 rest=ocp.args.StandardSave(rest),
                 checksum=ocp.args.JsonSave({"params": _checksum(params), "rest": _checksum(rest)}),
             ),
-            metrics={_LOSS: math.inf if math.isnan(validation_loss) else validation_loss},
+            metrics={_SCORE: -math.inf if math.isnan(score) else score},
             force=True,  # Also where a later step is there, which then is damaged.
         )
 
@@ -153,8 +152,8 @@ class Checkpoints:
         return None
 
 
-def _validation_loss(metrics: dict[str, float]) -> float:
-    return metrics[_LOSS]
+def _score(metrics: dict[str, float]) -> float:
+    return metrics.get(_SCORE, -math.inf)
 
 
 def _checksum(tree: Any) -> str:

@@ -141,6 +141,9 @@ class TrainConfig:
     checkpoint_every: Count = 200
     eval_every: Count = 200  # Losses on validation and held-out histories.
     eval_batches: Count = 4
+    # In-context episodes then played on the validation tasks; their return chooses the best
+    # checkpoint. None: the validation loss does.
+    validation_episodes: Natural = 0
     quick_compile: bool = False  # Less optimised programs, compiled sooner: for smoke tests.
     init_from: str = ""  # Run directory whose decoder training starts from; empty: none.
 
@@ -153,7 +156,7 @@ class EvalConfig:
     num_episodes: Count = 100
     split: Annotated[str, Choice(("held_out", "validation", "train"))] = "held_out"
     seed: Natural = 0
-    # The last step, or the one with the lowest loss on the validation tasks.
+    # The last step, or the best one on the validation tasks.
     checkpoint: Annotated[str, Choice(("latest", "best"))] = "latest"
     chunk_episodes: Count = 10  # Episodes a dispatch: bounds the memory of long rollouts.
 

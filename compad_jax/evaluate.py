@@ -1,36 +1,24 @@
 """The evaluation job: a frozen policy learns in context on tasks it has never seen."""
 
 import os
-import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from compad_jax import runtime, sharding
+from compad_jax import runtime
 from compad_jax.collect import load_histories
 from compad_jax.config import Config, to_dict
 from compad_jax.criteria import seed_criteria
 from compad_jax.envs import make_env
 from compad_jax.envs.base import Env, optimal_return, random_return, solve_tasks
 from compad_jax.envs.split import split_tasks
+from compad_jax.in_context import SELECTIONS, make_episodes
 from compad_jax.logger import log_evaluation, read_metrics
-from compad_jax.models import Params, Policy, make_policy
+from compad_jax.models import make_policy
 from compad_jax.restore import MakePolicy, restore_policy
-from compad_jax.rollout import init_rollout, make_rollout
 from compad_jax.summary import Returns, claim, summarise, write_curve, write_summary
 from compad_jax.train import check_workdir
-
-SELECTIONS = ("greedy", "sample")
-
-
-class Speed(NamedTuple):
-    """What the rollouts cost, without compilation."""
-
-    steps_per_second: float
-    late_to_early: float  # Time of a step, last tenth of the dispatches over the first tenth.
-    num_compressions: np.ndarray  # int [E], done by the end of each episode.
 
 
 def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy) -> list[str]:
@@ -54,7 +42,8 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
     policy, step, params = restore_policy(config, workdir, config.eval.checkpoint, make_policy)
     indices = getattr(split_tasks(len(env.tasks), config.env), config.eval.split)
     tasks = env.tasks[indices]
-    returns, speed = rollout_returns(config, policy, env, params, tasks)
+    play = make_episodes(config, policy, env, tasks, config.eval.num_episodes)
+    returns, speed = play(params)
     optimum, at_random = (
         np.asarray(solve_tasks(env, tasks, solve)) for solve in (optimal_return, random_return)
     )
@@ -103,54 +92,6 @@ def _facts(config: Config, workdir: str, env: Env, num_tasks: int) -> dict[str, 
         "commit": runtime.describe_commit(),
         "config": to_dict(config),
     }
-
-
-def rollout_returns(
-    config: Config, policy: Policy, env: Env, params: Params, tasks: jax.Array
-) -> tuple[np.ndarray, Speed]:
-    """Plays all episodes, greedy and sampled side by side in one batch.
-
-    Args:
-        config: `eval`, and the label smoothing of the training.
-        policy: the policy.
-        env: the environment.
-        params: parameters of the policy.
-        tasks: int [G, ...].
-
-    Returns:
-        Returns float [2, E, G, R] (greedy, sampled), and the cost.
-    """
-    seeds, episodes, chunk = (
-        config.eval.num_seeds,
-        config.eval.num_episodes,
-        min(config.eval.chunk_episodes, config.eval.num_episodes),
-    )
-    shape = (len(SELECTIONS), len(tasks), seeds)
-    batch = int(np.prod(shape))
-    keys = jax.random.split(jax.random.key(config.eval.seed), batch)
-    all_tasks = jnp.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
-    greedy = jnp.broadcast_to(jnp.array([True, False])[:, None, None], shape)
-    start = jax.jit(lambda *a: init_rollout(policy, params, env, *a))
-    state = start(all_tasks.reshape(batch, *tasks.shape[1:]), keys, greedy.ravel())
-    shardings = sharding.split_leading(state, batch, sharding.make_mesh())
-    state = jax.device_put(state, shardings)
-    smoothing = config.optimizer.label_smoothing
-    play = make_rollout(policy, env, smoothing=smoothing, num_episodes=chunk, shardings=shardings)
-    play = play.lower(params, state).compile()  # Apart from the clock below.
-    parts, compressions, seconds = [], [], []
-    for _ in range(-(-episodes // chunk)):
-        begin = time.monotonic()
-        state, returns, done = play(params, state)
-        parts.append(np.asarray(returns))
-        compressions.append(np.asarray(done))
-        seconds.append(time.monotonic() - begin)
-    returns = np.concatenate(parts)
-    num_steps = returns.size * env.spec.horizon
-    returns = np.moveaxis(returns[:episodes].reshape(episodes, *shape), 0, 1)
-    tenth = max(1, len(seconds) // 10)
-    late_to_early = float(np.median(seconds[-tenth:]) / np.median(seconds[:tenth]))
-    speed = Speed(num_steps / sum(seconds), late_to_early, np.concatenate(compressions)[:episodes])
-    return returns, speed
 
 
 def source_curve(config: Config, indices: np.ndarray, optimum: np.ndarray) -> np.ndarray:

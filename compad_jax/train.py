@@ -25,13 +25,8 @@ from compad_jax.models import Params, make_policy
 from compad_jax.optimizer import make_optimizer
 from compad_jax.restore import MakePolicy, warm_start
 from compad_jax.sources import make_source
-from compad_jax.train_step import (
-    TrainState,
-    init_train_state,
-    make_measure,
-    make_train_steps,
-)
-from compad_jax.types import Segments
+from compad_jax.train_step import TrainState, init_train_state, make_train_steps
+from compad_jax.validation import make_validation, score
 
 
 class Interrupted(Exception):
@@ -82,8 +77,7 @@ def train(config: Config, workdir: str, parts: Parts = Parts()) -> None:  # noqa
             train_steps=make_train_steps(policy, optimizer, sample, config, mesh),
             dataset=datasets["train"],
             key=step_key,
-            measure=make_measure(policy, config.optimizer.label_smoothing),
-            measured=_draw_measured(config, sample, datasets, measure_key),
+            validate=make_validation(config, policy, sample, datasets, measure_key),
             judge=lambda rows: training_criteria(rows, config, spec.num_actions),
         )
         _loop(config, workdir, state, job, checkpoints)
@@ -95,8 +89,7 @@ class _Job(NamedTuple):
     train_steps: Callable[[TrainState, Dataset, jax.Array], Any]
     dataset: Dataset
     key: jax.Array
-    measure: Callable[[Params, Segments], dict[str, jax.Array]]
-    measured: dict[str, Segments]  # Of the histories that are not trained on.
+    validate: Callable[[Params], dict[str, Any]]
     judge: Callable[[list[dict[str, Any]]], list[Criterion]]  # Of the lines logged so far.
 
 
@@ -113,24 +106,14 @@ def _loop(
             step += settings.log_every
             last = step == settings.train_timesteps
             if last or step % settings.eval_every == 0:
-                metrics |= _measure(job, state)
+                metrics |= job.validate(state.params)
             progress.push(step, metrics)
             if last or stop or step % settings.checkpoint_every == 0:
                 progress.flush()
                 logger.write_criteria(step, job.judge(read_metrics(workdir)))
-                validation_loss = float(metrics.get("validation_loss", float("nan")))
-                checkpoints.save(step, state.params, _rest(state), validation_loss)
+                checkpoints.save(step, state.params, _rest(state), score(metrics))
             if stop and not last:
                 raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}")
-
-
-def _measure(job: _Job, state: TrainState) -> dict[str, jax.Array]:
-    """Metrics of each fixed batch, `validation_loss` and so on."""
-    return {
-        f"{name}_{metric}": value
-        for name, segments in job.measured.items()
-        for metric, value in job.measure(state.params, segments).items()
-    }
 
 
 def claim_workdir(config: Config, workdir: str) -> None:
@@ -193,15 +176,6 @@ def _restore(checkpoints: Checkpoints, state: TrainState, init_from: str) -> Tra
         return state._replace(params=warm_start(state.params, init_from)) if init_from else state
     _, params, rest = restored
     return TrainState(params=params, **rest)
-
-
-def _draw_measured(
-    config: Config, sample: Sampler, datasets: dict[str, Dataset], key: jax.Array
-) -> dict[str, Segments]:
-    """Fixed batches [batches, B, S, L] of the histories that are measured, not trained on."""
-    keys = jax.random.split(key, config.train.eval_batches)
-    draw = jax.jit(lambda dataset: jax.lax.map(lambda k: sample(k, dataset), keys))
-    return {name: draw(datasets[name]) for name in ("validation", "held_out")}
 
 
 class _Progress:

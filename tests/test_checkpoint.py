@@ -30,11 +30,11 @@ def _state(step):
     return params, {"step": jnp.asarray(step, jnp.int32), "opt_state": opt_state}
 
 
-def _save(workdir, losses, first=1):
-    """Saves steps `first`, `first` + 1, ... with these losses."""
+def _save(workdir, scores, first=1):
+    """Saves steps `first`, `first` + 1, ... with these scores."""
     with Checkpoints(workdir) as checkpoints:
-        for step, loss in enumerate(losses, start=first):
-            checkpoints.save(step, *_state(step), loss)
+        for step, score in enumerate(scores, start=first):
+            checkpoints.save(step, *_state(step), score)
 
 
 def _kept(workdir):
@@ -71,7 +71,7 @@ def workdir(tmp_path):
 def three_steps(tmp_path_factory):
     """A run with steps 1, 2 and 3, of which the first is the best."""
     path = str(tmp_path_factory.mktemp("runs") / "run")
-    _save(path, [0.1, 0.5, 0.6])
+    _save(path, [0.6, 0.5, 0.1])
     return path
 
 
@@ -110,28 +110,28 @@ def test_nothing_saved(workdir):
 
 
 def test_latest_two_and_the_best_are_kept(workdir):
-    _save(workdir, [0.5, 0.3, 0.9, 0.7, _NAN])
+    _save(workdir, [0.5, 0.7, 0.1, 0.3, _NAN])
     assert _kept(workdir) == [2, 4, 5]
     assert _params(workdir, "best") == 2
     assert _params(workdir, "latest") == 5
-    _save(workdir, [0.8, 0.2, 0.6, 0.4], first=6)  # Opened again; another best.
+    _save(workdir, [0.2, 0.8, 0.4, 0.6], first=6)  # Opened again; another best.
     assert _kept(workdir) == [7, 8, 9]
     assert _params(workdir, "best") == 7
 
 
 @pytest.mark.parametrize(
-    ("losses", "best"), [([_NAN, 5.0, _NAN], 2), ([_NAN, _NAN, 5.0, 7.0, _NAN, _NAN], 3)]
+    ("scores", "best"), [([_NAN, -5.0, _NAN], 2), ([_NAN, _NAN, -5.0, -7.0, _NAN, _NAN], 3)]
 )
-def test_a_loss_that_was_not_measured_is_never_the_best(workdir, losses, best):
-    _save(workdir, losses)
+def test_a_score_that_was_not_measured_is_never_the_best(workdir, scores, best):
+    _save(workdir, scores)
     assert best in _kept(workdir)
     assert _params(workdir, "best") == best
 
 
 def test_an_existing_step_is_replaced(workdir):
     with Checkpoints(workdir) as checkpoints:
-        checkpoints.save(1, *_state(7), 0.5)
-        checkpoints.save(1, *_state(1), 0.1)
+        checkpoints.save(1, *_state(7), 0.1)
+        checkpoints.save(1, *_state(1), 0.5)
         assert checkpoints.steps == [1]
     chex.assert_trees_all_equal(_latest(workdir)[1], _state(1)[0])
 
@@ -230,12 +230,12 @@ def test_training_repairs_what_was_damaged(copy, damage):
     damage(_step_directory(copy, 3))
     with Checkpoints(copy) as checkpoints:
         assert checkpoints.restore_latest(*_state(0))[0] == 1
-        checkpoints.save(2, *_state(2), 0.05)  # Not the newest, but whole.
+        checkpoints.save(2, *_state(2), 0.95)  # Not the newest, but whole.
         assert checkpoints.restore_latest(*_state(0))[0] == 2
         checkpoints.save(3, *_state(3), 0.4)
     assert _latest(copy)[0] == 3
     assert _params(copy, "best") == 2
-    _save(copy, [0.7], first=4)
+    _save(copy, [0.3], first=4)
     assert _kept(copy) == [2, 3, 4]
 
 

@@ -27,6 +27,8 @@ _RANKS = {
     "compad_jax.restore": 3,
     "compad_jax.train_step": 3,
     "compad_jax.rollout": 3,
+    "compad_jax.in_context": 3,
+    "compad_jax.validation": 3,
     "compad_jax.summary": 3,
     "compad_jax.train": 4,
     "compad_jax.evaluate": 4,

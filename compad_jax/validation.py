@@ -1,0 +1,98 @@
+"""What is measured while training goes on, and which checkpoint is the best."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from compad_jax.config import Config
+from compad_jax.data.sampler import Dataset, Sampler
+from compad_jax.envs import make_env
+from compad_jax.envs.base import optimal_return, solve_tasks
+from compad_jax.envs.split import split_tasks
+from compad_jax.in_context import SELECTIONS, make_episodes
+from compad_jax.models import Params, Policy
+from compad_jax.train_step import make_measure
+
+Metrics = dict[str, Any]
+_RETURN = "validation_return_"
+
+
+def make_validation(
+    config: Config,
+    policy: Policy,
+    sample: Sampler,
+    datasets: dict[str, Dataset],
+    key: jax.Array,
+) -> Callable[[Params], Metrics]:
+    """Builds the function that measures a policy on tasks that it is not trained on.
+
+    Args:
+        config: all settings.
+        policy: the policy.
+        sample: draws the batches that losses are measured on, once.
+        datasets: validation and held_out.
+        key: of the draw, consumed.
+
+    Returns:
+        Function params -> metrics: `validation_loss`, `held_out_accuracy` and so on; and,
+        where `train.validation_episodes` is set, the mean return of these in-context
+        episodes on the validation tasks as a fraction of the optimum,
+        `validation_return_greedy` and `_sample`.
+    """
+    measure = make_measure(policy, config.optimizer.label_smoothing)
+    batches = _draw_batches(config, sample, datasets, key)
+    play = _make_play(config, policy) if config.train.validation_episodes else None
+
+    def validate(params: Params) -> Metrics:
+        metrics: Metrics = {
+            f"{name}_{metric}": value
+            for name, segments in batches.items()
+            for metric, value in measure(params, segments).items()
+        }
+        return metrics | (play(params) if play else {})
+
+    return validate
+
+
+def score(metrics: Metrics) -> float:
+    """How good a checkpoint is, by validation tasks alone; the highest is the best.
+
+    The loss says how well the source is imitated, on the source's own histories. A policy
+    that has come to know its training tasks by heart imitates ever better, and learns
+    unseen ones ever worse. So the return decides where it was measured, of whichever way
+    to act is the better one.
+
+    Args:
+        metrics: of a logged step.
+
+    Returns:
+        The score; NaN where nothing was measured.
+    """
+    returns = [metrics[_RETURN + name] for name in SELECTIONS if _RETURN + name in metrics]
+    return float(max(returns)) if returns else -float(metrics.get("validation_loss", np.nan))
+
+
+def _draw_batches(
+    config: Config, sample: Sampler, datasets: dict[str, Dataset], key: jax.Array
+) -> dict[str, Any]:
+    """Fixed batches, Segments [batches, B, S, L], of the histories that are not trained on."""
+    keys = jax.random.split(key, config.train.eval_batches)
+    draw = jax.jit(lambda dataset: jax.lax.map(lambda k: sample(k, dataset), keys))
+    return {name: draw(datasets[name]) for name in ("validation", "held_out")}
+
+
+def _make_play(config: Config, policy: Policy) -> Callable[[Params], Metrics]:
+    """Plays the validation tasks."""
+    env = make_env(config.env)
+    tasks = env.tasks[split_tasks(len(env.tasks), config.env).validation]
+    optimum = np.asarray(solve_tasks(env, tasks, optimal_return))
+    play_all = make_episodes(config, policy, env, tasks, config.train.validation_episodes)
+
+    def play(params: Params) -> Metrics:
+        returns, _ = play_all(params)
+        fractions = (returns / optimum[:, None]).mean((1, 2, 3))
+        return {_RETURN + name: float(x) for name, x in zip(SELECTIONS, fractions, strict=True)}
+
+    return play
