@@ -12,6 +12,7 @@ from compad_jax.collect import load_histories
 from compad_jax.command_line import Arguments, run_program
 from compad_jax.evaluate import evaluate
 from compad_jax.train import Interrupted, claim_workdir, train
+from compad_jax.training_report import write_training_curve
 
 
 def main(arguments: Arguments) -> None:
@@ -28,6 +29,7 @@ def main(arguments: Arguments) -> None:
         with stopwatch.phase("evaluate"):
             directories = evaluate(config, workdir)
         with stopwatch.phase("report"):
+            write_training_curve(workdir)
             report.publish(directories)
     except (Interrupted, KeyboardInterrupt) as stopped:
         print(f"{stopped or 'stopped'}; to go on: python {shlex.join(sys.argv)}")

@@ -35,6 +35,7 @@ _RANKS = {
     "compad_jax.figures": 5,
     "compad_jax.evaluations": 5,
     "compad_jax.report": 5,
+    "compad_jax.training_report": 5,
     "compad_jax.tools": 5,
     "train_main": 6,
     "eval_main": 6,
