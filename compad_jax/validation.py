@@ -59,10 +59,10 @@ def make_validation(
 def score(metrics: Metrics) -> float:
     """How good a checkpoint is, by validation tasks alone; the highest is the best.
 
-    The loss says how well the source is imitated, on the source's own histories. A policy
-    that has come to know its training tasks by heart imitates ever better, and learns
-    unseen ones ever worse. So the return decides where it was measured, of whichever way
-    to act is the better one.
+    The loss says how well the source is imitated on the source's own histories. It hardly
+    tells apart checkpoints whose returns differ several times over, because acting makes
+    other histories than the source's. So the return decides where it was measured, of
+    whichever way to act is the better one.
 
     Args:
         metrics: of a logged step.
