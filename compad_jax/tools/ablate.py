@@ -68,11 +68,12 @@ def configure_run(suite: Suite, arm: Arm, seed: int, runs: str = "") -> Config:
         run = os.path.join(runs, f"{arm.starts_from}-{seed}")
         overrides = (*overrides, f"train.init_from={run}")
     config = load_config(path, overrides)
-    half = round(suite.num_tokens / tokens_a_step(config) / 2 / config.train.log_every)
-    steps = 2 * half * config.train.log_every
+    parts = suite.measurements
+    part = round(suite.num_tokens / tokens_a_step(config) / parts / config.train.log_every)
+    steps = parts * part * config.train.log_every
     budget = (
         f"train.train_timesteps={steps}",
-        f"train.eval_every={steps // 2}",  # The criteria ask for the middle and the end.
+        f"train.eval_every={steps // parts}",
         f"optimizer.num_warmup_steps={round(suite.warmup_ratio * steps)}",
     )
     return load_config(path, (*overrides, *budget))

@@ -30,3 +30,4 @@ class Suite(NamedTuple):
     warmup_ratio: float  # Of the steps, as these differ.
     seeds: tuple[int, ...]  # Of the training.
     arms: tuple[Arm, ...]  # The first is the base.
+    measurements: int = 2  # While training; the criteria ask for the middle and the end.

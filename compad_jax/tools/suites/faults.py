@@ -1,0 +1,34 @@
+"""What the faults of the seed's first system do to one that learns.
+
+python -m compad_jax.tools.ablate --suite faults
+"""
+
+from compad_jax.tools.faults import make_hasty_policy, make_unmasked_policy, sample_left_padded
+from compad_jax.tools.suites import Arm, Suite
+from compad_jax.tools.suites.why_it_failed import STARTS
+from compad_jax.train import Parts
+
+SUITE = Suite(
+    question="What do the first system's faults do to a policy that learns in context?",
+    config="configs/ppo.py",
+    overrides=("eval.num_episodes=200",),
+    num_tokens=5_160_000,
+    warmup_ratio=0.02,
+    seeds=(0,),
+    arms=(
+        Arm("ppo", "configs/ppo.py, shorter"),
+        Arm(
+            "hasty",
+            "acting compresses one transition a step",
+            act_with=make_hasty_policy,
+            trained_as="ppo",
+        ),
+        STARTS,
+        Arm(
+            "padding",
+            "padding attended to",
+            parts=Parts(make_policy=make_unmasked_policy, make_sampler=sample_left_padded),
+        ),
+    ),
+    measurements=6,
+)
