@@ -47,7 +47,7 @@ class Scale(NamedTuple):
     matmul_size: int = 0  # 0: by the backend.
     copy_bytes: int = 2**27
     seed_config: str = "configs/seed_new.py"
-    ppo_config: str = "configs/ppo.py"  # PPO with hyperparameters that take seconds.
+    ppo_config: str = "configs/ppo_shared.py"  # PPO with hyperparameters that take seconds.
     sweeps: bool = True
 
     def make_ceilings(self, config: Config) -> Ceilings:
