@@ -62,7 +62,7 @@ def training_curve(metrics: list[dict[str, Any]]) -> list[dict[str, float]]:
 
 def _draw(rows: list[dict[str, float]]) -> Figure:
     returns = [name for name in _RETURNS if name in rows[0]]
-    figure = Figure(figsize=(8, 3.2) if returns else (4.5, 3.2), layout="constrained")
+    figure = Figure(figsize=(8, 3.6) if returns else (4.5, 3.6), layout="constrained")
     panels = figure.subplots(1, 2 if returns else 1, squeeze=False)[0]
     _draw_columns(panels[0], rows, list(_ABOVE_FLOOR))
     panels[0].set(ylabel="Loss above its floor, nats", yscale="log")
@@ -70,7 +70,7 @@ def _draw(rows: list[dict[str, float]]) -> Figure:
     panels[0].yaxis.set_major_formatter("{x:.2g}")
     if returns:
         _draw_columns(panels[1], rows, returns)
-        panels[1].set(ylabel="Return on validation tasks, share of the optimum", ylim=(0, 1))
+        panels[1].set(ylabel="Return on validation tasks, of optimum", ylim=(0, 1))
         panels[1].yaxis.set_major_formatter(PercentFormatter(1))
         best = max(rows, key=lambda row: max(row[name] for name in returns))
         panels[1].axvline(best["step"], color=GREY, lw=0.8, ls=":", label="best")
