@@ -34,7 +34,6 @@ def get_config():
     config.train.eval_every = 10
     config.train.checkpoint_every = 20
     config.train.eval_batches = 1
-    config.train.validation_episodes = 4
     config.eval.num_seeds = 2
     config.eval.num_episodes = 6
     config.eval.chunk_episodes = 4

@@ -1,4 +1,4 @@
-"""Eight simulated devices for every test, set before JAX starts."""
+"""Eight simulated devices for every test and programs compiled quickly, set before JAX starts."""
 
 import os
 import shutil
@@ -10,6 +10,8 @@ import pytest
 from compad_jax.command_line import load_config
 
 jax.config.update("jax_num_cpu_devices", 8)
+# Tests compile far more than they compute.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 
 def pytest_configure(config):

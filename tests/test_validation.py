@@ -25,7 +25,11 @@ def test_the_return_decides_where_it_was_measured():
 @pytest.mark.timeout(300)
 def test_validation_returns_are_those_of_an_evaluation(debug_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = override(debug_config, eval={"split": "validation", "num_episodes": 4})
+    config = override(
+        debug_config,
+        train={"validation_episodes": 4},
+        eval={"split": "validation", "num_episodes": 4},
+    )
     train(config, "run")
     rows = [row for row in read_metrics("run") if "validation_loss" in row]
     assert len(rows) == 4

@@ -258,12 +258,13 @@ def test_refuses_minibatches_that_do_not_divide_a_rollout(batch_size):
 
 
 def test_learners_divide_the_streams_and_know_nothing_of_each_other():
-    learners, streams, steps = 3, 2, 2 * ROLLOUT
-    config = dataclasses.replace(CONFIG, num_learners=learners, batch_size=streams * ROLLOUT)
-    together = make_ppo(ENV, config, num_streams=learners * streams, num_steps=steps)
-    alone = make_ppo(
-        ENV, dataclasses.replace(config, num_learners=1), num_streams=streams, num_steps=steps
+    learners, streams, steps = 3, 2, ROLLOUT + 10
+    config = dataclasses.replace(
+        CONFIG, num_learners=learners, num_epochs=1, batch_size=streams * ROLLOUT
     )
+    one = dataclasses.replace(config, num_learners=1)
+    together = jax.jit(make_ppo(ENV, config, num_streams=learners * streams, num_steps=steps))
+    alone = jax.jit(make_ppo(ENV, one, num_streams=streams, num_steps=steps))
     history = together(jax.random.key(0), GOALS[0])
     chex.assert_shape(history.log_probs, (learners * streams, steps, ENV.spec.num_actions))
     for index, key in enumerate(jax.random.split(jax.random.key(0), learners)):
