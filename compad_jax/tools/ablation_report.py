@@ -81,9 +81,10 @@ def _budget(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
     hours = sum(run["train_seconds"] + run["evaluate_seconds"] for run in runs) / 3600
     tokens = f"{suite.num_tokens / 1e6:g} million targets a training"
     settings = ", ".join(suite.overrides)
+    seeds = sorted({run["seed"] for run in runs})
     return (
         f"{suite.question} {suite.config} with {settings}; {tokens}; training seeds "
-        f"{', '.join(map(str, suite.seeds))}; {hours:.1f} hours on {'; '.join(hardware)}; "
+        f"{', '.join(map(str, seeds))}; {hours:.1f} hours on {'; '.join(hardware)}; "
         f"commit {', '.join(commits)}. Intervals: bootstrap over goals, then trainings."
     )
 
