@@ -10,13 +10,13 @@ from matplotlib.ticker import PercentFormatter
 
 from compad_jax.figures import COLORS, GREY, draw_in_style
 from compad_jax.logger import read_metrics
+from compad_jax.validation import RETURNS, score
 
 _ABOVE_FLOOR = {  # Column: logged loss and floor.
     "train_above_floor": ("loss", "floor"),
     "validation_above_floor": ("validation_loss", "validation_floor"),
     "held_out_above_floor": ("held_out_loss", "held_out_floor"),
 }
-_RETURNS = ("validation_return_greedy", "validation_return_sample")
 _LABELS = {
     "train_above_floor": "training tasks",
     "validation_above_floor": "validation tasks",
@@ -55,13 +55,13 @@ def training_curve(metrics: list[dict[str, Any]]) -> list[dict[str, float]]:
             continue
         row = {"step": line["step"]}
         row |= {name: line[loss] - line[floor] for name, (loss, floor) in _ABOVE_FLOOR.items()}
-        row |= {name: line[name] for name in _RETURNS if name in line}
+        row |= {name: line[name] for name in RETURNS if name in line}
         rows.append({name: round(value, 5) for name, value in row.items()})
     return rows
 
 
 def _draw(rows: list[dict[str, float]]) -> Figure:
-    returns = [name for name in _RETURNS if name in rows[0]]
+    returns = [name for name in RETURNS if name in rows[0]]
     figure = Figure(figsize=(8, 3.6) if returns else (4.5, 3.6), layout="constrained")
     panels = figure.subplots(1, 2 if returns else 1, squeeze=False)[0]
     _draw_columns(panels[0], rows, list(_ABOVE_FLOOR))
@@ -72,7 +72,7 @@ def _draw(rows: list[dict[str, float]]) -> Figure:
         _draw_columns(panels[1], rows, returns)
         panels[1].set(ylabel="Return on validation tasks, of optimum", ylim=(0, 1))
         panels[1].yaxis.set_major_formatter(PercentFormatter(1))
-        best = max(rows, key=lambda row: max(row[name] for name in returns))
+        best = max(rows, key=score)
         panels[1].axvline(best["step"], color=GREY, lw=0.8, ls=":", label="best")
         panels[1].legend()
     return figure

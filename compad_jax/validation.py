@@ -16,7 +16,7 @@ from compad_jax.models import Params, Policy
 from compad_jax.train_step import make_measure
 
 Metrics = dict[str, Any]
-_RETURN = "validation_return_"
+RETURNS = tuple(f"validation_return_{name}" for name in SELECTIONS)
 
 
 def make_validation(
@@ -70,7 +70,7 @@ def score(metrics: Metrics) -> float:
     Returns:
         The score; NaN where nothing was measured.
     """
-    returns = [metrics[_RETURN + name] for name in SELECTIONS if _RETURN + name in metrics]
+    returns = [metrics[name] for name in RETURNS if name in metrics]
     return float(max(returns)) if returns else -float(metrics.get("validation_loss", np.nan))
 
 
@@ -93,6 +93,6 @@ def _make_play(config: Config, policy: Policy) -> Callable[[Params], Metrics]:
     def play(params: Params) -> Metrics:
         returns, _ = play_all(params)
         fractions = (returns / optimum[:, None]).mean((1, 2, 3))
-        return {_RETURN + name: float(x) for name, x in zip(SELECTIONS, fractions, strict=True)}
+        return {name: float(x) for name, x in zip(RETURNS, fractions, strict=True)}
 
     return play

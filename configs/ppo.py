@@ -2,12 +2,12 @@
 
     python train_main.py --config configs/ppo.py
 
-Twelve minutes on two CPU cores, a minute and a half of them collecting. What to expect is in
+Ten minutes of training on two CPU cores, after collecting. What to expect is in
 results/ppo_students. The student is the seed's NEW column with a larger learning rate. What
 differs is the source: ten PPO learners a goal, each with ten streams that share its policy,
 and with fast settings, so that most of what a history learns it learns from rewards near it.
 And the checkpoint that is evaluated is the one that earned most on validation goals: the loss
-falls all the time, the return does not rise all the time.
+keeps falling, the return does not keep rising.
 """
 
 from configs import seed_new

@@ -2,8 +2,7 @@
 
     python train_main.py --config configs/ppo_shared.py
 
-Collecting takes seconds instead of a minute and a half, since a step of the learner costs
-the same for any number of streams.
+Collecting is cheaper, since a step of a learner costs the same for any number of streams.
 """
 
 from configs import ppo

@@ -81,6 +81,7 @@ def make_ppo(
         history = jax.vmap(learn, in_axes=(0, None))(keys, task)
         return jax.tree.map(lambda x: x.reshape(num_streams, *x.shape[2:]), history)
 
+    # One learner uses its key as it is: its histories are those from before there were more.
     return learn_all if config.num_learners > 1 else learn
 
 

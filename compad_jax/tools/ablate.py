@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from compad_jax import runtime
-from compad_jax.checks import ConfigError
+from compad_jax.checks import ConfigError, differences
 from compad_jax.command_line import load_config, one_line_errors
 from compad_jax.config import Config, to_dict
 from compad_jax.data.sampler import plan_segments
@@ -162,17 +162,9 @@ def _is_finished(path: str, config: Config, arm: Arm, seed: int) -> bool:
 
 def _fingerprint(config: Config) -> str:
     """Of the settings that are not the defaults, so that a new setting leaves old runs valid."""
-    text = json.dumps(_difference(to_dict(config), to_dict(Config())), sort_keys=True)
+    changed = differences(to_dict(Config()), to_dict(config))
+    text = json.dumps([(name, value) for name, _, value in changed])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _difference(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """What is set otherwise than by default, in its groups."""
-    changed = {name: value for name, value in settings.items() if value != defaults[name]}
-    return {
-        name: _difference(value, defaults[name]) if isinstance(value, dict) else value
-        for name, value in changed.items()
-    }
 
 
 def _copy_training(trained: str, workdir: str) -> None:

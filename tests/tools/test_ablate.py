@@ -20,9 +20,7 @@ def test_arms_cost_the_same_and_change_what_they_say(arm):
     config = ablate.configure_run(SUITE, arm, seed=1)
     base = ablate.configure_run(SUITE, SUITE.arms[0], seed=1)
     tokens = config.train.train_timesteps * ablate.tokens_a_step(config)
-    step = ablate.tokens_a_step(config)  # Two measurements, so that steps are even multiples.
-    assert tokens == pytest.approx(SUITE.num_tokens, abs=step * config.train.log_every)
-    assert tokens == pytest.approx(SUITE.num_tokens, rel=0.03)
+    assert tokens == pytest.approx(SUITE.num_tokens, rel=0.02)
     assert arm.config == ""
     changed = {name for name, *_ in differences(to_dict(base), to_dict(config))} - {*_BUDGET}
     assert changed == {item.split("=")[0] for item in arm.overrides}
@@ -52,13 +50,13 @@ def test_the_faults_befall_a_policy_that_learns():
         assert ablate.configure_run(suite, arm, 0) == config  # A fault is no setting.
 
 
-def test_a_new_setting_leaves_finished_runs_valid():
+def test_a_new_setting_leaves_finished_runs_valid(monkeypatch):
     config = load_config("configs/debug.py")
-    old = to_dict(config)
-    changed = ablate._difference(old, to_dict(Config()))
-    assert changed["env"] == {"grid_size": 5, "horizon": 10}
-    assert "seed" not in changed["train"]  # As by default, so it does not count.
-    assert ablate._fingerprint(config) != ablate._fingerprint(Config())
+    before = ablate._fingerprint(config)
+    assert before != ablate._fingerprint(Config())
+    plain = to_dict
+    monkeypatch.setattr(ablate, "to_dict", lambda c: plain(c) | {"new_setting": 0})
+    assert ablate._fingerprint(config) == before  # As by default, so it does not count.
 
 
 def test_unknown_suite():

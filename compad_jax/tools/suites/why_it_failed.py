@@ -45,7 +45,7 @@ SUITE = Suite(
     question="What kept the first system from learning?",
     config="configs/seed_new.py",
     overrides=(BATCH, "train.log_every=10", "eval.num_episodes=100"),
-    num_tokens=1_000_000,
+    num_tokens=1_010_000,
     warmup_ratio=0.02,
     seeds=(0, 1, 2),
     arms=(
