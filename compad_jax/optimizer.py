@@ -1,10 +1,12 @@
 """AdamW or Muon, global-norm clipping, decay on weight matrices only, warmup-cosine rate."""
 
+from typing import Any
+
 import jax
 import optax
 
 from compad_jax.config import OptimizerConfig
-from compad_jax.models import Params
+from compad_jax.packing import HEAD, REST, packed
 
 # Makes the size of a Muon update that of an AdamW update, so that both share one `lr`.
 _MUON_UPDATE_RMS = 0.2
@@ -20,13 +22,6 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     )
 
 
-def decay_mask(params: Params) -> Params:
-    """True for weight matrices, by name: biases, norms, positions and latents do not decay."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: getattr(path[-1], "key", None) == "kernel", params
-    )
-
-
 def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
     """Builds the optimiser.
 
@@ -39,7 +34,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     """
     make = {"adamw": _make_adamw, "muon": _make_muon}[config.name]
     clip = optax.clip_by_global_norm(config.grad_clip_norm)
-    return optax.chain(clip, make(config, make_schedule(config, num_steps)))
+    return packed(optax.chain(clip, make(config, make_schedule(config, num_steps))))
 
 
 def _make_adamw(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
@@ -48,7 +43,7 @@ def _make_adamw(config: OptimizerConfig, schedule: optax.Schedule) -> optax.Grad
         b1=config.beta1,
         b2=config.beta2,
         weight_decay=config.weight_decay,
-        mask=decay_mask,
+        mask=lambda stacks: {name: name != REST for name in stacks},
     )
 
 
@@ -60,11 +55,9 @@ def _make_muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.Gradi
     Deviation: the embedding is a matrix like the others.
     """
 
-    def matrices(params: Params) -> Params:
-        mask = decay_mask(params)
-        mask["head"] = jax.tree.map(lambda _: False, mask["head"])
-        to_muon = optax.contrib.MuonDimensionNumbers()
-        return jax.tree.map(lambda is_matrix: to_muon if is_matrix else None, mask)
+    def matrices(stacks: dict[str, jax.Array]) -> dict[str, Any]:
+        axes = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+        return {name: None if name in (HEAD, REST) else axes for name in stacks}
 
     return optax.contrib.muon(
         schedule,

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 
@@ -60,6 +61,11 @@ def _keep_compiled_programs() -> None:
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "compad_jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def quick_compile_options() -> dict[str, Any]:
+    """Compiler options for a program that runs once: it compiles sooner and runs slower."""
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
 
 def describe_hardware() -> str:

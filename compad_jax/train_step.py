@@ -22,6 +22,7 @@ from compad_jax.models import (
     unroll,
 )
 from compad_jax.optimizer import make_schedule
+from compad_jax.runtime import quick_compile_options
 from compad_jax.types import Segments
 
 
@@ -55,7 +56,8 @@ def init_train_state(
         params = init_params(policy, key)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    return jax.jit(init, out_shardings=sharding.replicated(mesh))(key)
+    options = quick_compile_options()
+    return jax.jit(init, out_shardings=sharding.replicated(mesh), compiler_options=options)(key)
 
 
 def loss_fn(

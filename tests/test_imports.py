@@ -15,6 +15,7 @@ _RANKS = {
     "compad_jax.envs": 1,
     "compad_jax.models": 1,
     "compad_jax.losses": 1,
+    "compad_jax.packing": 0,
     "compad_jax.optimizer": 1,
     "compad_jax.sharding": 1,
     "compad_jax.checkpoint": 1,

@@ -7,9 +7,7 @@ import optax
 import pytest
 
 from compad_jax.config import OptimizerConfig
-from compad_jax.envs import make_env
-from compad_jax.models import init_params, make_policy
-from compad_jax.optimizer import decay_mask, make_optimizer, make_schedule
+from compad_jax.optimizer import make_optimizer, make_schedule
 
 
 def test_schedule():
@@ -28,21 +26,6 @@ def test_schedule():
 def test_schedule_without_warmup_starts_at_the_full_rate():
     schedule = make_schedule(OptimizerConfig(lr=0.02, num_warmup_steps=0), 100)
     np.testing.assert_allclose(schedule(0), 0.02, rtol=1e-6)
-
-
-def test_only_kernels_decay(debug_config):
-    policy = make_policy(debug_config, make_env(debug_config.env).spec)
-    params = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
-    decayed = {
-        jax.tree_util.keystr(path): decays
-        for path, decays in jax.tree_util.tree_leaves_with_path(decay_mask(params))
-    }
-    assert set(decayed.values()) == {True, False}
-    for name, decays in decayed.items():
-        assert decays == name.endswith("['kernel']"), name
-    kept = {name.rsplit("['", 1)[1].rstrip("']") for name, decays in decayed.items() if not decays}
-    assert {"bias", "scale"} <= kept
-    assert len(kept) > 2  # Positions and latents, too.
 
 
 def _params():
