@@ -2,13 +2,12 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from tqdm import tqdm
 
 from compad_jax import sharding
@@ -23,6 +22,7 @@ from compad_jax.envs.split import split_tasks
 from compad_jax.logger import MetricsLogger, read_metrics
 from compad_jax.models import Params, make_policy
 from compad_jax.optimizer import make_optimizer
+from compad_jax.progress import Progress
 from compad_jax.restore import MakePolicy, warm_start
 from compad_jax.sources import make_source
 from compad_jax.train_step import TrainState, init_train_state, make_train_steps
@@ -100,14 +100,14 @@ def _loop(
     settings, step = config.train, int(state.step)
     bar = tqdm(total=settings.train_timesteps, initial=step, unit="step", mininterval=1)
     with bar, MetricsLogger(workdir, step) as logger, _stop_requests() as stop:
-        progress = _Progress(logger, bar, settings.log_every)
+        progress = Progress(logger, bar, settings.log_every)
         while step < settings.train_timesteps:
             state, metrics = job.train_steps(state, job.dataset, job.key)
             step += settings.log_every
             last = step == settings.train_timesteps
-            if last or step % settings.eval_every == 0:
-                metrics |= job.validate(state.params)
             progress.push(step, metrics)
+            if last or step % settings.eval_every == 0:
+                metrics = progress.measure(partial(job.validate, state.params))
             if last or stop or step % settings.checkpoint_every == 0:
                 progress.flush()
                 logger.write_criteria(step, job.judge(read_metrics(workdir)))
@@ -176,36 +176,6 @@ def _restore(checkpoints: Checkpoints, state: TrainState, init_from: str) -> Tra
         return state._replace(params=warm_start(state.params, init_from)) if init_from else state
     _, params, rest = restored
     return TrainState(params=params, **rest)
-
-
-class _Progress:
-    """Shows and logs the metrics of one dispatch while the next one runs."""
-
-    def __init__(self, logger: MetricsLogger, bar: Any, steps_a_push: int) -> None:
-        self._logger, self._bar, self._steps_a_push = logger, bar, steps_a_push
-        self._pending: tuple[int, dict[str, jax.Array]] | None = None
-        self._time = time.monotonic()
-
-    def push(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Takes the metrics of a dispatch that may not have finished yet."""
-        self.flush()
-        self._pending = (step, metrics)
-
-    def flush(self) -> None:
-        """Waits for the pending metrics and logs them; raises if the loss is not finite."""
-        if self._pending is None:
-            return
-        step, metrics = self._pending[0], jax.device_get(self._pending[1])
-        self._pending = None
-        if not np.isfinite(metrics["loss"]):
-            raise FloatingPointError(f"the loss is {metrics['loss']} at step {step}")
-        now = time.monotonic()
-        tokens_per_second = metrics["num_tokens"] * self._steps_a_push / (now - self._time)
-        self._time = now
-        self._logger.write(step, metrics | {"tokens_per_second": tokens_per_second})
-        shown = {name: f"{metrics[name]:.3f}" for name in ("loss", "floor", "accuracy")}
-        self._bar.set_postfix(shown | {"tokens/s": f"{tokens_per_second:,.0f}"}, refresh=False)
-        self._bar.update(step - self._bar.n)
 
 
 class _StopRequest:
