@@ -125,12 +125,15 @@ def _memories(
 
 
 def _recomputed(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Drops activations until the backward pass, random masks aside.
+    """Drops activations until the backward pass, all but products with weights and random masks.
 
-    Computing them again in the cache is faster than fetching them from memory; drawing
-    random numbers again is not.
+    Computing the rest again in the cache is faster than fetching it from memory; multiplying
+    or drawing random numbers again is not.
     """
-    policy = jax.checkpoint_policies.save_only_these_names(DROPOUT_MASK)
+    policies = jax.checkpoint_policies
+    policy = policies.save_from_both_policies(
+        policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(DROPOUT_MASK)
+    )
     return jax.checkpoint(function, policy=policy)
 
 
