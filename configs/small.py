@@ -2,9 +2,8 @@
 
     python train_main.py --config configs/small.py
 
-About 5 minutes on two CPU cores. Expect, on the 8 held-out goals, in the last ten episodes:
-greedy, 100% of the optimum; sampled, above 95%. How soon 90% is reached varies from training
-to training.
+About 2 minutes on two CPU cores. Expect, on the 8 held-out goals, in the last ten episodes:
+greedy, 100% of the optimum, and 90% from the 5th episode on; sampled, above 95%.
 """
 
 from compad_jax.config import default_config
@@ -14,13 +13,18 @@ def get_config():
     config = default_config()
     config.source.num_streams = 60
     config.source.num_steps = 400
-    config.model.n_latent = 10
+    # Few random actions, since acting greedily takes none; and some to the end, since acting
+    # by sampling has to recover from them at any time.
+    config.source.mbie_eb.random_action_rate = 0.05
+    config.source.mbie_eb.anneal_ratio = 1.0
+    config.model.n_latent = 6
+    config.model.tf_dim_feedforward = 128
     config.optimizer.name = "muon"
-    config.optimizer.lr = 12e-3
+    config.optimizer.lr = 8e-3
     config.optimizer.weight_decay = 0.5
-    config.train.train_batch_size = 24
-    config.train.train_timesteps = 1000
+    config.train.train_batch_size = 8
+    config.train.train_timesteps = 1100
     config.train.log_every = 20
-    config.train.eval_every = 500
+    config.train.eval_every = 550
     config.train.checkpoint_every = 100
     return config
