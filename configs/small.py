@@ -24,7 +24,7 @@ def get_config():
     config.optimizer.weight_decay = 0.5
     config.train.train_batch_size = 8
     config.train.train_timesteps = 1100
-    config.train.log_every = 20
+    config.train.log_every = 50
     config.train.eval_every = 550
     config.train.checkpoint_every = 100
     return config
