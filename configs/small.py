@@ -18,13 +18,12 @@ def get_config():
     config.source.mbie_eb.random_action_rate = 0.05
     config.source.mbie_eb.anneal_ratio = 1.0
     config.model.n_latent = 6
-    config.model.tf_dim_feedforward = 128
     config.optimizer.name = "muon"
     config.optimizer.lr = 8e-3
     config.optimizer.weight_decay = 0.5
     config.train.train_batch_size = 8
-    config.train.train_timesteps = 1100
+    config.train.train_timesteps = 1000
     config.train.log_every = 50
-    config.train.eval_every = 550
+    config.train.eval_every = 500
     config.train.checkpoint_every = 100
     return config
