@@ -40,7 +40,7 @@ def unroll(
             at most `policy.compress_length` tokens.
         key: PRNG key of the dropout, consumed; None: no dropout.
         all_at_once: decode all segments in one call, which fills an accelerator, or one
-            by one with recomputed activations, which stay in a CPU's cache; None: by
+            by one, recomputing most activations, which stay in a CPU's cache; None: by
             the backend. The logits are the same.
 
     Returns:
