@@ -19,11 +19,11 @@ def get_config():
     config.source.mbie_eb.anneal_ratio = 1.0
     config.model.n_latent = 6
     config.optimizer.name = "muon"
-    config.optimizer.lr = 8e-3
+    config.optimizer.lr = 12e-3
     config.optimizer.weight_decay = 0.5
-    config.train.train_batch_size = 8
-    config.train.train_timesteps = 2500
+    config.train.train_batch_size = 24
+    config.train.train_timesteps = 900
     config.train.log_every = 50
-    config.train.eval_every = 500
+    config.train.eval_every = 450
     config.train.checkpoint_every = 100
     return config
