@@ -165,7 +165,7 @@ def test_exit_codes_and_notes(results, capsys):
     said = capsys.readouterr().out
     assert "FELL" in said
     assert "note: hardware: then" in said
-    assert "note: settings, model.n_latent: then 10, now 3" in said
+    assert "note: settings, model.n_latent: then 6, now 3" in said
 
 
 def test_results_hold_only_finite_numbers():
