@@ -2,6 +2,7 @@
 
 import os
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,13 @@ from jax.sharding import PartitionSpec
 
 from compad_jax import sharding
 from compad_jax.config import Config
-from compad_jax.data.store import read_store, store_directory, store_settings, write_store
+from compad_jax.data.store import (
+    exclusive,
+    read_store,
+    store_directory,
+    store_settings,
+    write_store,
+)
 from compad_jax.envs import make_env
 from compad_jax.sources import make_source
 from compad_jax.types import History
@@ -32,13 +39,18 @@ def load_histories(config: Config) -> History:
     """
     directory, settings = store_directory(config), store_settings(config)
     if not os.path.exists(directory):
-        start = time.monotonic()
-        history = collect(config)
-        write_store(directory, history, settings)
-        steps = history.transition.action.size
-        seconds = time.monotonic() - start
-        print(f"collected {steps:,} steps of {config.source.name} in {seconds:.1f} s: {directory}")
+        with exclusive(directory):
+            if not os.path.exists(directory):  # Or another process made it meanwhile.
+                _make_store(config, directory, settings)
     return read_store(directory, settings)
+
+
+def _make_store(config: Config, directory: str, settings: dict[str, Any]) -> None:
+    start = time.monotonic()
+    history = collect(config)
+    write_store(directory, history, settings)
+    steps, seconds = history.transition.action.size, time.monotonic() - start
+    print(f"collected {steps:,} steps of {config.source.name} in {seconds:.1f} s: {directory}")
 
 
 def collect(config: Config) -> History:

@@ -1,5 +1,8 @@
 """Collecting: every task learned once, stored, and read from then on."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -86,6 +89,24 @@ def test_collects_once_then_reads(config, noise_source, tmp_path, monkeypatch, c
     assert not capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"source\.seed 0, now 1"):
         collect.load_histories(override(config, source={"seed": 1}))
+
+
+def test_of_two_at_once_one_collects_and_both_read(config, noise_source, tmp_path, monkeypatch):
+    config = override(config, data={"dir": str(tmp_path / "histories")})
+    calls, both_collect, real = [], threading.Barrier(2), collect.collect
+
+    def slow_collect(config):
+        calls.append(config)
+        with pytest.raises(threading.BrokenBarrierError):
+            both_collect.wait(timeout=1)
+        return real(config)
+
+    monkeypatch.setattr(collect, "collect", slow_collect)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(collect.load_histories, [config, config], timeout=60)
+    assert len(calls) == 1
+    chex.assert_trees_all_equal(first, second)
+    assert [path.name for path in tmp_path.iterdir()] == ["histories"]
 
 
 def test_stores_of_other_settings_lie_apart(config, noise_source, tmp_path, monkeypatch):

@@ -1,10 +1,14 @@
 """Histories on disk: Zarr arrays and a manifest, written whole or not at all."""
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
+import pathlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -63,6 +67,20 @@ def write_store(directory: str, history: History, settings: dict[str, Any]) -> N
     with open(os.path.join(temporary, _MANIFEST), "w", encoding="utf-8") as file:
         json.dump(manifest, file, indent=2)
     os.replace(temporary, directory)
+
+
+@contextmanager
+def exclusive(directory: str) -> Iterator[None]:
+    """Holds back other processes that would make the same store, until this one has.
+
+    The operating system lets them go on when this process ends, however it ends.
+    """
+    lock = pathlib.Path(f"{directory.rstrip(os.sep)}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+        lock.unlink(missing_ok=True)  # Needed no more: from now on there is a store.
 
 
 def read_store(directory: str, settings: dict[str, Any]) -> History:

@@ -32,7 +32,7 @@ from compad_jax.tools.bench_programs import (
     train_job,
 )
 
-_LONG_CALLS = 50  # Of the long rollout.
+_LONG_CALLS = 200  # Of the long rollout.
 
 
 class Scale(NamedTuple):
@@ -131,23 +131,31 @@ def bench_act(config: Config, scale: Scale, ceilings: Ceilings) -> dict[str, Out
 
 
 def _long_rollout(config: Config, scale: Scale, ceilings: Ceilings) -> Outcome:
-    """As many calls as the steps need; late ones should take no longer than early ones."""
+    """As many calls as the steps need; late ones should take no longer than early ones.
+
+    The last calls alternate with the first ones of another rollout. Minutes lie between the
+    two ends of one rollout, in which a machine changes more than what is to be shown.
+    """
     say("act: long rollout")
     steps_a_call = scale.long_steps / scale.long_environments / _LONG_CALLS
     episodes = max(1, round(steps_a_call / config.env.horizon))
-    job = act_job(config, scale.long_environments, episodes)
-    calls = -(-scale.long_steps // int(job.items))
+    old, young = (act_job(config, scale.long_environments, episodes) for _ in range(2))
+    calls = -(-scale.long_steps // int(old.items))
     tenth = max(1, calls // 10)
-    outcome = run_job(job, "environment steps", scale._replace(repeats=tenth), ceilings)
+    outcome = run_job(old, "environment steps", scale._replace(repeats=tenth), ceilings)
+    time_calls(young.call, 0)
     before = memory_in_use()
-    outcome.seconds.extend(time_calls(job.call, max(1, calls - tenth), warm_up=False))
-    late, early = spread(outcome.seconds[-tenth:]), spread(outcome.seconds[:tenth])
+    outcome.seconds.extend(time_calls(old.call, max(0, calls - 2 * tenth), warm_up=False))
+    pairs = [
+        [time_calls(job.call, 1, warm_up=False)[0] for job in (old, young)] for _ in range(tenth)
+    ]
+    outcome.seconds.extend(late for late, _ in pairs)
     return outcome._replace(
         facts=outcome.facts
         | {
             "environments": scale.long_environments,
-            "steps": calls * job.items,
-            "late_to_early": share(late, early)._asdict(),
+            "steps": calls * old.items,
+            "late_to_early": spread([late / early for late, early in pairs])._asdict(),
             "memory_growth_bytes": memory_in_use() - before,
         }
     )

@@ -158,14 +158,15 @@ def test_nothing_to_compare(results):
 
 def test_exit_codes_and_notes(results, capsys):
     worse = _with_share(results, 0.01, 0.01, 0.01) | {"hardware": "another"}
-    worse["settings"]["model"]["n_latent"] = 3
+    latents = results["settings"]["model"]["n_latent"]
+    worse["settings"]["model"]["n_latent"] = latents + 1
     assert bench._judge(results, results, 0.1) == 0
     assert "0 of" in capsys.readouterr().out
     assert bench._judge(results, worse, 0.1) == 1
     said = capsys.readouterr().out
     assert "FELL" in said
     assert "note: hardware: then" in said
-    assert "note: settings, model.n_latent: then 6, now 3" in said
+    assert f"note: settings, model.n_latent: then {latents}, now {latents + 1}" in said
 
 
 def test_results_hold_only_finite_numbers():
