@@ -8,7 +8,6 @@ import shlex
 import sys
 
 from compad_jax import report, runtime
-from compad_jax.collect import load_histories
 from compad_jax.command_line import Arguments, run_program
 from compad_jax.evaluate import evaluate
 from compad_jax.train import Interrupted, claim_workdir, train
@@ -22,10 +21,7 @@ def main(arguments: Arguments) -> None:
     claim_workdir(config, workdir)
     stopwatch = runtime.Stopwatch()
     try:
-        with stopwatch.phase("collect"):
-            load_histories(config)
-        with stopwatch.phase("train"):
-            train(config, workdir)
+        train(config, workdir, stopwatch=stopwatch)
         with stopwatch.phase("evaluate"):
             directories = evaluate(config, workdir)
         with stopwatch.phase("report"):

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,14 +17,21 @@ from compad_jax.checks import ConfigError, require_equal
 from compad_jax.collect import load_histories
 from compad_jax.config import Config, load_json, save_json, to_dict
 from compad_jax.criteria import Criterion, training_criteria
-from compad_jax.data.sampler import Dataset, Sampler, make_dataset, make_sampler
+from compad_jax.data.sampler import (
+    Dataset,
+    Sampler,
+    dataset_shapes,
+    make_dataset,
+    make_sampler,
+)
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.logger import MetricsLogger, read_metrics
-from compad_jax.models import Params, make_policy
+from compad_jax.models import Params, Policy, make_policy
 from compad_jax.optimizer import make_optimizer
 from compad_jax.progress import Progress
 from compad_jax.restore import MakePolicy, warm_start
+from compad_jax.runtime import Stopwatch
 from compad_jax.sources import make_source
 from compad_jax.train_step import TrainState, init_train_state, make_train_steps
 from compad_jax.validation import make_validation, score
@@ -33,6 +41,9 @@ class Interrupted(Exception):
     """A signal asked the run to stop; everything is saved."""
 
 
+TrainSteps = Callable[[TrainState, Dataset, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+
+
 class Parts(NamedTuple):
     """What an experiment may build differently."""
 
@@ -40,7 +51,12 @@ class Parts(NamedTuple):
     make_sampler: Callable[[Config], Sampler] = make_sampler
 
 
-def train(config: Config, workdir: str, parts: Parts = Parts()) -> None:  # noqa: B008 - immutable.
+def train(
+    config: Config,
+    workdir: str,
+    parts: Parts = Parts(),  # noqa: B008 - immutable.
+    stopwatch: Stopwatch | None = None,
+) -> None:
     """Trains, or goes on training, until `train_timesteps`.
 
     The result depends on the settings only, not on interruptions: step n draws all its
@@ -50,6 +66,7 @@ def train(config: Config, workdir: str, parts: Parts = Parts()) -> None:  # noqa
         config: all settings.
         workdir: run directory; made if missing.
         parts: how the policy and the sampler are made.
+        stopwatch: measures the phases collect and compile, side by side, and train.
 
     Raises:
         ConfigError: `workdir` holds a run with other settings, or the data are unusable.
@@ -59,34 +76,81 @@ def train(config: Config, workdir: str, parts: Parts = Parts()) -> None:  # noqa
     claim_workdir(config, workdir)
     mesh = sharding.make_mesh()
     sharding.check_batch_size(config.train.train_batch_size, mesh)
-    spec = make_env(config.env).spec
-    policy = parts.make_policy(config, spec)
-    optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
-    init_key, step_key, measure_key = jax.random.split(jax.random.key(config.train.seed), 3)
-    state = init_train_state(policy, optimizer, init_key, mesh)
+    stopwatch = stopwatch or Stopwatch()
     with Checkpoints(workdir) as checkpoints:
-        state = _restore(checkpoints, state, config.train.init_from)
+        ready = prepare(config, mesh, parts, stopwatch)
+        state = _restore(checkpoints, ready.state, config.train.init_from)
         if int(state.step) >= config.train.train_timesteps:
             print(f"{workdir}: training is finished ({int(state.step)} steps)")
             return
         num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
         print(f"{workdir}: {num_parameters:,} parameters, at step {int(state.step)}", flush=True)
-        datasets = load_datasets(config, mesh)
-        sample = parts.make_sampler(config)
+        _, step_key, measure_key = _keys(config)
+        validate = make_validation(config, ready.policy, ready.sample, ready.datasets, measure_key)
+        num_actions = ready.policy.spec.num_actions
         job = _Job(
-            train_steps=make_train_steps(policy, optimizer, sample, config, mesh),
-            dataset=datasets["train"],
+            train_steps=ready.train_steps,
+            dataset=ready.datasets["train"],
             key=step_key,
-            validate=make_validation(config, policy, sample, datasets, measure_key),
-            judge=lambda rows: training_criteria(rows, config, spec.num_actions),
+            validate=validate,
+            judge=lambda rows: training_criteria(rows, config, num_actions),
         )
-        _loop(config, workdir, state, job, checkpoints)
+        with stopwatch.phase("train"):
+            _loop(config, workdir, state, job, checkpoints)
+
+
+class Ready(NamedTuple):
+    """What must be there before a first step."""
+
+    policy: Policy
+    sample: Sampler
+    state: TrainState  # Before any training.
+    train_steps: TrainSteps  # Compiled.
+    datasets: dict[str, Dataset]  # See `load_datasets`.
+
+
+def prepare(config: Config, mesh: jax.sharding.Mesh, parts: Parts, stopwatch: Stopwatch) -> Ready:
+    """Collects the histories, where there are none yet, while the training step compiles.
+
+    Args:
+        config: all settings.
+        mesh: the devices.
+        parts: how the policy and the sampler are made.
+        stopwatch: measures collect and compile.
+
+    Returns:
+        All that training needs and a restored checkpoint does not change.
+    """
+    env = make_env(config.env)
+    policy, sample = parts.make_policy(config, env.spec), parts.make_sampler(config)
+    num_tasks = len(split_tasks(len(env.tasks), config.env).train)
+    dataset = dataset_shapes(config, env.spec, num_tasks)
+
+    @stopwatch.phase("compile")
+    def compile_steps() -> tuple[TrainState, TrainSteps]:
+        optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
+        init_key, step_key, _ = _keys(config)
+        state = init_train_state(policy, optimizer, init_key, mesh)
+        train_steps = make_train_steps(policy, optimizer, sample, config, mesh)
+        return state, train_steps.lower(state, dataset, step_key).compile()
+
+    # The main thread collects: that takes longest, and only there can Ctrl-C stop it.
+    with ThreadPoolExecutor(1) as background:
+        compiled = background.submit(compile_steps)
+        with stopwatch.phase("collect"):
+            datasets = load_datasets(config, mesh)
+        return Ready(policy, sample, *compiled.result(), datasets)
+
+
+def _keys(config: Config) -> jax.Array:
+    """PRNG keys [3]: of the first parameters, of the steps, of what is measured."""
+    return jax.random.split(jax.random.key(config.train.seed), 3)
 
 
 class _Job(NamedTuple):
     """What the loop calls, and what with."""
 
-    train_steps: Callable[[TrainState, Dataset, jax.Array], Any]
+    train_steps: TrainSteps
     dataset: Dataset
     key: jax.Array
     validate: Callable[[Params], dict[str, Any]]

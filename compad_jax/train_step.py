@@ -147,7 +147,7 @@ def make_train_steps(
     sample: Sampler,
     config: Config,
     mesh: Mesh,
-) -> Callable[[TrainState, Dataset, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
+) -> jax.stages.Wrapped:
     """Builds the jitted function that takes `log_every` optimiser steps.
 
     Args:

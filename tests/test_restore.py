@@ -53,8 +53,11 @@ def test_training_starts_from_it(debug_config, trained_ad, tmp_path, monkeypatch
 
     def make_idle_steps(policy, optimizer, sample, config, mesh):
         metrics = dict.fromkeys(("loss", "floor", "accuracy", "num_tokens"), jnp.ones(()))
-        after = jax.jit(lambda state: state._replace(step=state.step + config.train.log_every))
-        return lambda state, dataset, key: (after(state), dict(metrics))
+
+        def idle_steps(state, dataset, key):
+            return state._replace(step=state.step + config.train.log_every), metrics
+
+        return jax.jit(idle_steps)
 
     monkeypatch.setattr("compad_jax.train.make_train_steps", make_idle_steps)
     config, run = trained_ad

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax.config import Config
+from compad_jax.envs.base import EnvSpec
 from compad_jax.losses import loss_floor
 from compad_jax.types import History, Segments, Tokens, Transition
 
@@ -32,12 +33,30 @@ def make_dataset(history: History, tasks: np.ndarray, smoothing: float) -> Datas
         smoothing: of the labels, for the floor.
 
     Returns:
-        The histories of those tasks, a row each.
+        The histories of those tasks, a row each; of the types of `dataset_shapes`.
     """
-    rows = jax.tree.map(lambda x: jnp.asarray(_merge(x[tasks])), history)
+    rows = jax.tree.map(lambda x: jnp.asarray(_widen(_merge(x[tasks]))), history)
     num_streams = history.transition.action.shape[1]
     task = jnp.repeat(jnp.asarray(tasks), num_streams)
     return Dataset(rows.transition, jax.jit(loss_floor)(rows.log_probs, smoothing), task)
+
+
+def dataset_shapes(config: Config, spec: EnvSpec, num_tasks: int) -> Dataset:
+    """What `make_dataset` will return for so many tasks: shapes and types, no values."""
+    rows, num_steps = num_tasks * config.source.num_streams, config.source.num_steps
+
+    def array(dtype: Any, *last: int) -> Any:
+        return jax.ShapeDtypeStruct((rows, num_steps, *last), dtype)
+
+    obs = array(jnp.int32, len(spec.obs_sizes))
+    transition = Transition(obs, array(jnp.int32), array(jnp.float32), obs, array(jnp.bool_))
+    task: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    return Dataset(transition, array(jnp.float32), task)
+
+
+def _widen(x: np.ndarray) -> np.ndarray:
+    """Integers of any size as int32: how small a store can keep them depends on their values."""
+    return x.astype(np.int32) if x.dtype.kind in "iu" else x
 
 
 def _merge(x: np.ndarray) -> np.ndarray:

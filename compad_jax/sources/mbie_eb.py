@@ -74,7 +74,7 @@ def make_mbie_eb(
             return after, History(transition, log_probs)
 
         inputs = (
-            _random_action_rates(config, num_steps),
+            _random_action_rates(config, num_streams, num_steps)[..., None],
             jax.random.uniform(noise_key, (num_steps, num_streams)),
             jax.random.split(key, num_steps),
         )
@@ -113,11 +113,13 @@ def optimistic_values(
     return entered
 
 
-def _random_action_rates(config: MbieEbConfig, num_steps: int) -> jax.Array:
-    """Rate of random actions at every step of a history, float [T]."""
+def _random_action_rates(config: MbieEbConfig, num_streams: int, num_steps: int) -> jax.Array:
+    """Rate of random actions at every step of every stream, float [T, R]."""
     progress = jnp.minimum(jnp.arange(num_steps) / (config.anneal_ratio * num_steps), 1.0)
     first, last = config.random_action_rate, config.final_random_action_rate
-    return first + (last - first) * progress
+    rates = first + (last - first) * progress
+    shares = jnp.linspace(0.0, 1.0, num_streams) if config.spread_random_actions else 1.0
+    return rates[:, None] * jnp.broadcast_to(shares, num_streams)
 
 
 def _greedy_policy(

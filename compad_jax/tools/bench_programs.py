@@ -75,7 +75,7 @@ def train_job(config: Config, dataset: Dataset) -> Job:
     sample = make_sampler(config)
     key = jax.random.key(config.train.seed)
     state = [init_train_state(policy, optimizer, key, mesh)]
-    steps: Any = make_train_steps(policy, optimizer, sample, config, mesh)
+    steps = make_train_steps(policy, optimizer, sample, config, mesh)
     program = compile_program(steps, state[0], dataset, key)
 
     def call() -> Any:

@@ -18,14 +18,9 @@ from compad_jax import runtime, sharding  # noqa: E402
 from compad_jax.checks import ConfigError  # noqa: E402
 from compad_jax.command_line import load_config  # noqa: E402
 from compad_jax.config import Config  # noqa: E402
-from compad_jax.data.sampler import make_sampler  # noqa: E402
-from compad_jax.envs import make_env  # noqa: E402
-from compad_jax.models import make_policy  # noqa: E402
-from compad_jax.optimizer import make_optimizer  # noqa: E402
 from compad_jax.tools.bench_measure import Facts, Spread, share, spread  # noqa: E402
 from compad_jax.tools.bench_programs import steps_a_call, vary  # noqa: E402
-from compad_jax.train import load_datasets  # noqa: E402
-from compad_jax.train_step import init_train_state, make_train_steps  # noqa: E402
+from compad_jax.train import Parts, prepare  # noqa: E402
 
 _BARE = "import jax; jax.block_until_ready(jax.numpy.zeros(()) + 1)"  # What no program avoids.
 _WARM_STARTS = 2
@@ -40,17 +35,12 @@ def first_step(config: Config) -> dict[str, float]:
     Returns:
         Seconds of each phase.
     """
-    mesh = sharding.make_mesh()
-    start = time.perf_counter()
-    dataset = load_datasets(config, mesh)["train"]
-    loaded = time.perf_counter()
-    policy = make_policy(config, make_env(config.env).spec)
-    optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
-    key = jax.random.key(config.train.seed)
-    state = init_train_state(policy, optimizer, key, mesh)
-    steps = make_train_steps(policy, optimizer, make_sampler(config), config, mesh)
-    jax.block_until_ready(steps(state, dataset, key))
-    return {"histories": loaded - start, "step": time.perf_counter() - loaded}
+    stopwatch = runtime.Stopwatch()
+    ready = prepare(config, sharding.make_mesh(), Parts(), stopwatch)
+    with stopwatch.phase("step"):
+        key = jax.random.key(config.train.seed)
+        jax.block_until_ready(ready.train_steps(ready.state, ready.datasets["train"], key))
+    return stopwatch.seconds
 
 
 def bench_startup(path: str) -> Facts:

@@ -13,6 +13,7 @@ from compad_jax.data.sampler import (
     Dataset,
     SegmentPlan,
     cut_segments,
+    dataset_shapes,
     make_dataset,
     plan_segments,
     sample_segments,
@@ -281,6 +282,9 @@ def test_held_out_tasks_are_in_no_training_batch(debug_config, tmp_path):
     mesh = jax.sharding.Mesh(jax.devices()[:1], "data")
     datasets = jax.device_get(load_datasets(config, mesh))
     assert datasets.keys() == split._asdict().keys()
+    for name, dataset in datasets.items():
+        shapes = dataset_shapes(config, make_env(config.env).spec, len(getattr(split, name)))
+        chex.assert_trees_all_equal_shapes_and_dtypes(dataset, shapes)
 
     def goals_of(transition, mask=True):
         paid = (transition.reward == 1) & mask

@@ -179,6 +179,12 @@ def test_policy_equals_the_oracle_with_the_first_of_ties(lockstep):
         _close(policy, noise, np.arange(5) == best.argmax())
 
 
+def test_policy_equals_the_oracle_with_noise_that_grows_over_the_streams(lockstep):
+    config = MbieEbConfig(spread_random_actions=True, random_action_rate=0.4)
+    for (_, stream), noise, best, policy in lockstep(config):
+        _close(policy, noise * stream / 2, np.arange(5) == best.argmax())
+
+
 def test_policy_equals_the_oracle_with_random_ties(lockstep):
     config = MbieEbConfig(ties="random", known_visits=2, bonus=1.5, discount=0.8)
     sizes = set()
