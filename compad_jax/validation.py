@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
+from compad_jax import sharding
 from compad_jax.config import Config
 from compad_jax.data.sampler import Dataset, Sampler
 from compad_jax.envs import make_env
@@ -13,7 +15,9 @@ from compad_jax.envs.base import optimal_return, solve_tasks
 from compad_jax.envs.split import split_tasks
 from compad_jax.in_context import SELECTIONS, make_episodes
 from compad_jax.models import Params, Policy
+from compad_jax.runtime import quick_compile_options
 from compad_jax.train_step import make_measure
+from compad_jax.types import Segments
 
 Metrics = dict[str, Any]
 RETURNS = tuple(f"validation_return_{name}" for name in SELECTIONS)
@@ -76,11 +80,25 @@ def score(metrics: Metrics) -> float:
 
 def _draw_batches(
     config: Config, sample: Sampler, datasets: dict[str, Dataset], key: jax.Array
-) -> dict[str, Any]:
-    """Fixed batches, Segments [batches, B, S, L], of the histories that are not trained on."""
+) -> dict[str, Segments]:
+    """Fixed batches [batches, B, S, L] of histories that are not trained on, split over devices.
+
+    Both parts are cut down, or repeated, to equally many histories: one program draws both.
+    """
     keys = jax.random.split(key, config.train.eval_batches)
-    draw = jax.jit(lambda dataset: jax.lax.map(lambda k: sample(k, dataset), keys))
-    return {name: draw(datasets[name]) for name in ("validation", "held_out")}
+    split = NamedSharding(sharding.make_mesh(), PartitionSpec(None, "data"))
+    draw = jax.jit(
+        lambda dataset: jax.lax.map(lambda k: sample(k, dataset), keys),
+        out_shardings=split,
+        compiler_options=quick_compile_options(),
+    )
+    num_rows = config.train.eval_batches * config.train.train_batch_size
+
+    def spaced(dataset: Dataset) -> Dataset:
+        rows = np.linspace(0, len(dataset.task) - 1, num_rows).round().astype(int)
+        return jax.tree.map(lambda x: np.asarray(x)[rows], dataset)
+
+    return {name: draw(spaced(datasets[name])) for name in ("validation", "held_out")}
 
 
 def _make_play(config: Config, policy: Policy) -> Callable[[Params], Metrics]:
