@@ -21,7 +21,7 @@ from compad_jax.data.sampler import (
     Dataset,
     Sampler,
     dataset_shapes,
-    make_dataset,
+    make_datasets,
     make_sampler,
 )
 from compad_jax.envs import make_env
@@ -29,11 +29,12 @@ from compad_jax.envs.split import split_tasks
 from compad_jax.logger import MetricsLogger, read_metrics
 from compad_jax.models import Params, Policy, make_policy
 from compad_jax.optimizer import make_optimizer
+from compad_jax.programs import load_or_compile
 from compad_jax.progress import Progress
 from compad_jax.restore import MakePolicy, warm_start
 from compad_jax.runtime import Stopwatch
 from compad_jax.sources import make_source
-from compad_jax.train_step import TrainState, init_train_state, make_train_steps
+from compad_jax.train_step import TrainState, make_init, make_train_steps
 from compad_jax.validation import make_validation, score
 
 
@@ -126,13 +127,18 @@ def prepare(config: Config, mesh: jax.sharding.Mesh, parts: Parts, stopwatch: St
     num_tasks = len(split_tasks(len(env.tasks), config.env).train)
     dataset = dataset_shapes(config, env.spec, num_tasks)
 
+    # An experiment's own parts do not show in the settings.
+    settings = to_dict(config) if parts == Parts() else None
+
     @stopwatch.phase("compile")
     def compile_steps() -> tuple[TrainState, TrainSteps]:
         optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
         init_key, step_key, _ = _keys(config)
-        state = init_train_state(policy, optimizer, init_key, mesh)
+        init = make_init(policy, optimizer, mesh)
+        state = load_or_compile("init", init, init_key, settings=settings)(init_key)
         train_steps = make_train_steps(policy, optimizer, sample, config, mesh)
-        return state, train_steps.lower(state, dataset, step_key).compile()
+        args = (state, dataset, step_key)
+        return state, load_or_compile("train_steps", train_steps, *args, settings=settings)
 
     # The main thread collects: that takes longest, and only there can Ctrl-C stop it.
     with ThreadPoolExecutor(1) as background:
@@ -221,11 +227,8 @@ def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]
     """
     history = load_histories(config)
     split = split_tasks(history.transition.action.shape[0], config.env)
-    smoothing = config.optimizer.label_smoothing
-    return {
-        name: jax.device_put(make_dataset(history, tasks, smoothing), sharding.replicated(mesh))
-        for name, tasks in split._asdict().items()
-    }
+    datasets = make_datasets(history, split._asdict(), config.optimizer.label_smoothing)
+    return jax.device_put(datasets, sharding.replicated(mesh))
 
 
 def _rest(state: TrainState) -> dict[str, Any]:

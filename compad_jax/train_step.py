@@ -47,17 +47,17 @@ class Metrics(NamedTuple):
     reconstruction: jax.Array  # float [], of the compressed transitions, in nats; 0 if unused.
 
 
-def init_train_state(
-    policy: Policy, optimizer: optax.GradientTransformation, key: jax.Array, mesh: Mesh
-) -> TrainState:
-    """Draws the first state, made in place on every device of the mesh."""
+def make_init(
+    policy: Policy, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> jax.stages.Wrapped:
+    """Builds the jitted function key -> first state, made in place on every device of the mesh."""
 
     def init(key: jax.Array) -> TrainState:
         params = init_params(policy, key)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
     options = quick_compile_options()
-    return jax.jit(init, out_shardings=sharding.replicated(mesh), compiler_options=options)(key)
+    return jax.jit(init, out_shardings=sharding.replicated(mesh), compiler_options=options)
 
 
 def loss_fn(

@@ -21,6 +21,7 @@ _RANKS = {
     "compad_jax.checkpoint": 1,
     "compad_jax.logger": 1,
     "compad_jax.progress": 1,
+    "compad_jax.programs": 1,
     "compad_jax.criteria": 1,
     "compad_jax.runtime": 1,
     "compad_jax.sources": 2,

@@ -1,7 +1,7 @@
 """Cuts windows of histories into segments, on the device, inside the jitted step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,25 +24,33 @@ class Dataset(NamedTuple):
     task: jax.Array  # int [rows], index of the task.
 
 
-def make_dataset(history: History, tasks: np.ndarray, smoothing: float) -> Dataset:
-    """Puts the histories of some tasks on the device.
+def make_datasets(
+    history: History, parts: Mapping[str, np.ndarray], smoothing: float
+) -> dict[str, Dataset]:
+    """Puts the histories of some tasks on the device, part by part.
 
     Args:
         history: [G, R, T].
-        tasks: int [.], which of the G tasks; no other reaches the device.
+        parts: which of the G tasks are in each part, int [.]; no other reaches the device.
         smoothing: of the labels, for the floor.
 
     Returns:
-        The histories of those tasks, a row each; of the types of `dataset_shapes`.
+        The histories of the tasks of each part, a row each; their types are those of
+        `dataset_shapes`.
     """
-    rows = jax.tree.map(lambda x: jnp.asarray(_widen(_merge(x[tasks]))), history)
-    num_streams = history.transition.action.shape[1]
-    task = jnp.repeat(jnp.asarray(tasks), num_streams)
-    return Dataset(rows.transition, jax.jit(loss_floor)(rows.log_probs, smoothing), task)
+    floor = np.asarray(jax.jit(loss_floor)(history.log_probs, smoothing))
+
+    def select(tasks: np.ndarray) -> Dataset:
+        chosen = jax.tree.map(lambda x: _merge(x[tasks]), (history.transition, floor))
+        task = np.repeat(tasks, floor.shape[1])
+        transition, floors, task = jax.tree.map(lambda x: jnp.asarray(_widen(x)), (*chosen, task))
+        return Dataset(transition, floors, task)
+
+    return {name: select(tasks) for name, tasks in parts.items()}
 
 
 def dataset_shapes(config: Config, spec: EnvSpec, num_tasks: int) -> Dataset:
-    """What `make_dataset` will return for so many tasks: shapes and types, no values."""
+    """What `make_datasets` will return for a part of so many tasks: shapes and types, no values."""
     rows, num_steps = num_tasks * config.source.num_streams, config.source.num_steps
 
     def array(dtype: Any, *last: int) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from compad_jax import sharding
 from compad_jax.config import Config, from_dict, to_dict
-from compad_jax.data.sampler import Dataset, make_dataset, make_sampler
+from compad_jax.data.sampler import Dataset, make_datasets, make_sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.models import make_policy
@@ -18,7 +18,7 @@ from compad_jax.rollout import init_rollout, make_rollout
 from compad_jax.sources import make_source
 from compad_jax.tools.bench_flops import act_flops, train_flops
 from compad_jax.tools.bench_measure import Program, compile_program
-from compad_jax.train_step import init_train_state, make_train_steps
+from compad_jax.train_step import make_init, make_train_steps
 
 _SAMPLED_BATCHES = 16  # Whose mean length stands for that of all.
 
@@ -74,7 +74,7 @@ def train_job(config: Config, dataset: Dataset) -> Job:
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
     sample = make_sampler(config)
     key = jax.random.key(config.train.seed)
-    state = [init_train_state(policy, optimizer, key, mesh)]
+    state = [make_init(policy, optimizer, mesh)(key)]
     steps = make_train_steps(policy, optimizer, sample, config, mesh)
     program = compile_program(steps, state[0], dataset, key)
 
@@ -104,7 +104,7 @@ def act_job(config: Config, num_environments: int, num_episodes: int) -> Job:
     env, mesh = make_env(config.env), sharding.make_mesh()
     policy = make_policy(config, env.spec)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
-    params = init_train_state(policy, optimizer, jax.random.key(0), mesh).params
+    params = make_init(policy, optimizer, mesh)(jax.random.key(0)).params
     tasks = jnp.resize(env.tasks, (num_environments, *env.tasks.shape[1:]))
     keys = jax.random.split(jax.random.key(config.eval.seed), num_environments)
     greedy = jnp.arange(num_environments) % 2 == 0
@@ -148,6 +148,6 @@ def random_dataset(config: Config) -> Dataset:
 
     uniform = np.full(shapes.log_probs.shape, -np.log(env.spec.num_actions), np.float16)
     history = shapes._replace(transition=jax.tree.map(fill, shapes.transition), log_probs=uniform)
-    part = split_tasks(len(env.tasks), config.env).train
-    dataset = make_dataset(history, part, config.optimizer.label_smoothing)
+    part = {"train": split_tasks(len(env.tasks), config.env).train}
+    dataset = make_datasets(history, part, config.optimizer.label_smoothing)["train"]
     return jax.device_put(dataset, sharding.replicated(sharding.make_mesh()))

@@ -20,7 +20,7 @@ from compad_jax.checkpoint import has_checkpoint
 from compad_jax.collect import load_histories
 from compad_jax.command_line import Arguments, run_program
 from compad_jax.config import Config, to_dict
-from compad_jax.data.sampler import Dataset, Sampler, make_dataset
+from compad_jax.data.sampler import Dataset, Sampler, make_datasets
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.restore import restore_policy
@@ -112,7 +112,7 @@ def _draw(
     config: Config, history: History, tasks: np.ndarray, sample: Sampler, key: jax.Array
 ) -> _Windows:
     """Windows of some tasks, with all that is known of their targets."""
-    dataset = make_dataset(history, tasks, config.optimizer.label_smoothing)
+    dataset = make_datasets(history, {"": tasks}, config.optimizer.label_smoothing)[""]
     quantities = step_quantities(history, tasks)
     draws = draw_windows(sample, dataset, quantities, key, num_batches=_NUM_BATCHES)
     return _Windows(dataset, quantities, draws)

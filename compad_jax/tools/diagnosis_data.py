@@ -76,7 +76,7 @@ def step_quantities(history: History, tasks: np.ndarray) -> dict[str, jax.Array]
         tasks: int [.], which of the G tasks.
 
     Returns:
-        Float32 [rows, T], rows as in `make_dataset`: `step` and `task`, their indices;
+        Float32 [rows, T], rows as in `make_datasets`: `step` and `task`, their indices;
         `entropy` of the source's policy, in nats; `best_accuracy`, the probability of its
         likeliest action.
     """

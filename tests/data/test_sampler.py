@@ -14,7 +14,7 @@ from compad_jax.data.sampler import (
     SegmentPlan,
     cut_segments,
     dataset_shapes,
-    make_dataset,
+    make_datasets,
     plan_segments,
     sample_segments,
 )
@@ -254,7 +254,7 @@ def test_plan_of_whole_histories_compresses_all_along(debug_config):
     assert len(plan_segments(deeper).min_lengths) == 5
 
 
-def test_make_dataset_takes_the_named_tasks_only():
+def test_make_datasets_takes_the_named_tasks_only():
     num_tasks, num_streams, num_steps = 6, 3, 10
     shape = (num_tasks, num_streams, num_steps)
     rng = np.random.default_rng(0)
@@ -263,7 +263,9 @@ def test_make_dataset_takes_the_named_tasks_only():
     log_probs = np.log(rng.dirichlet(np.ones(5), shape)).astype(np.float16)
     history = History(Transition(obs, action, action * 1.0, obs + 1, action % 2 == 0), log_probs)
     tasks = np.array([1, 4])
-    dataset = make_dataset(history, tasks, smoothing=0.1)
+    datasets = make_datasets(history, {"some": tasks, "other": np.array([5])}, smoothing=0.1)
+    np.testing.assert_array_equal(datasets["other"].transition.action, action[5])
+    dataset = datasets["some"]
     chex.assert_shape(dataset.transition.obs, (6, num_steps, 2))
     chex.assert_shape([dataset.transition.action, dataset.floor], (6, num_steps))
     chex.assert_type(dataset.floor, jnp.float32)

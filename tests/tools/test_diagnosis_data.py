@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from compad_jax.data.sampler import make_dataset, make_sampler
+from compad_jax.data.sampler import make_datasets, make_sampler
 from compad_jax.tools.diagnosis_data import (
     Draws,
     describe_loss,
@@ -44,7 +44,7 @@ def _whole_histories(config):
 def _measure(sample, probs, tasks=(1, 3)):
     """Draws, sampling and loss of histories with a source of given probabilities."""
     history, tasks = _histories(probs), np.array(tasks)
-    dataset = make_dataset(history, tasks, 0.1)
+    dataset = make_datasets(history, {"": tasks}, 0.1)[""]
     quantities = step_quantities(history, tasks)
     draws = draw_windows(sample, dataset, quantities, jax.random.key(0), num_batches=4)
     sampling = describe_sampling(draws, _STEPS, has_memory=True)
