@@ -13,6 +13,7 @@ from compad_jax.config import Config
 from compad_jax.envs.base import Env
 from compad_jax.models import Params, Policy
 from compad_jax.rollout import init_rollout, make_rollout
+from compad_jax.runtime import quick_compile_options
 
 SELECTIONS = ("greedy", "sample")
 
@@ -48,7 +49,10 @@ def make_episodes(
     all_tasks = jnp.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
     all_tasks = all_tasks.reshape(batch, *tasks.shape[1:])
     greedy = jnp.broadcast_to(jnp.array([True, False])[:, None, None], shape).ravel()
-    start = jax.jit(lambda params: init_rollout(policy, params, env, all_tasks, keys, greedy))
+    start = jax.jit(
+        lambda params: init_rollout(policy, params, env, all_tasks, keys, greedy),
+        compiler_options=quick_compile_options(),
+    )
     programs: list[jax.stages.Compiled] = []
 
     def play_all(params: Params) -> tuple[np.ndarray, Speed]:

@@ -175,4 +175,5 @@ def solve_tasks(
     env: Env, tasks: jax.Array, solve: Callable[[TabularModel, int], jax.Array]
 ) -> jax.Array:
     """Applies `optimal_return` or `random_return` to each task, int [G, ...] -> float [G]."""
-    return jax.vmap(lambda task: solve(env.tabular(task), env.spec.horizon))(tasks)
+    solve_all = jax.vmap(lambda task: solve(env.tabular(task), env.spec.horizon))
+    return jax.jit(solve_all)(tasks)
