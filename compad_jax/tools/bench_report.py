@@ -110,6 +110,7 @@ def _startup(results: Facts) -> str:
             {
                 "start": kind,
                 "seconds to the first step": f"{facts['median']:.1f}",
+                "CPU seconds": f"{facts['cpu_seconds']:.1f}",
                 "of it": ", ".join(f"{name} {s:.1f}" for name, s in phases.items()),
                 "share of a bare start": percent(limit) if limit else "",
             }

@@ -5,10 +5,12 @@ Run as a program, it is that process: `python -m compad_jax.tools.bench_startup 
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from typing import NamedTuple
 
 _BEGIN = time.perf_counter()  # Before the slow imports below.
 
@@ -18,11 +20,16 @@ from compad_jax import runtime, sharding  # noqa: E402
 from compad_jax.checks import ConfigError  # noqa: E402
 from compad_jax.command_line import load_config  # noqa: E402
 from compad_jax.config import Config  # noqa: E402
-from compad_jax.tools.bench_measure import Facts, Spread, share, spread  # noqa: E402
+from compad_jax.tools.bench_measure import Facts, share, spread  # noqa: E402
 from compad_jax.tools.bench_programs import steps_a_call, vary  # noqa: E402
 from compad_jax.train import Parts, prepare  # noqa: E402
 
-_BARE = "import jax; jax.block_until_ready(jax.numpy.zeros(()) + 1)"  # What no program avoids.
+# What no program avoids.
+_BARE = """
+import json, time, jax
+jax.block_until_ready(jax.numpy.zeros(()) + 1)
+print(json.dumps({"done": time.time()}))
+"""
 _WARM_STARTS = 2
 
 
@@ -43,6 +50,14 @@ def first_step(config: Config) -> dict[str, float]:
     return stopwatch.seconds
 
 
+class _Start(NamedTuple):
+    """What one process took until its first step was done."""
+
+    seconds: float
+    cpu_seconds: float  # Of all cores; to its end.
+    phases: dict[str, float]  # Seconds; some run side by side.
+
+
 def bench_startup(path: str) -> Facts:
     """Starts processes: one with nothing to build on, then some that find all of it.
 
@@ -53,32 +68,39 @@ def bench_startup(path: str) -> Facts:
         Seconds and phases of each, `bare` (importing JAX and one operation), the speed-up
         of a warm start, and the share of both that a bare start takes.
     """
+    command = [sys.executable, "-m", __spec__.name, path]
     with tempfile.TemporaryDirectory() as directory:
-        bare = spread([_seconds([sys.executable, "-c", _BARE], directory)[0] for _ in range(3)])
-        command = [sys.executable, "-m", __spec__.name, path, directory]
-        cold, cold_phases = _seconds(command, directory)
-        warm = [_seconds(command, directory) for _ in range(_WARM_STARTS)]
-    warm_spread = spread([seconds for seconds, _ in warm])
-    cold_spread = Spread(cold, cold, cold)
-    return {
-        "bare": bare._asdict(),
-        "cold": cold_spread._asdict() | {"phases": json.loads(cold_phases)},
-        "warm": warm_spread._asdict() | {"phases": json.loads(warm[-1][1])},
-        "warm_speed_up": share(cold_spread, warm_spread)._asdict(),
-        "bare_share_of_cold": share(bare, cold_spread)._asdict(),
-        "bare_share_of_warm": share(bare, warm_spread)._asdict(),
+        starts = {"bare": [_start([sys.executable, "-c", _BARE], directory) for _ in range(3)]}
+        starts["cold"] = [_start([*command, directory], directory)]
+        starts["warm"] = [_start([*command, directory], directory) for _ in range(_WARM_STARTS)]
+    took = {kind: spread([start.seconds for start in some]) for kind, some in starts.items()}
+    facts: Facts = {
+        kind: took[kind]._asdict()
+        | {"cpu_seconds": some[-1].cpu_seconds, "phases": some[-1].phases}
+        for kind, some in starts.items()
+    }
+    return facts | {
+        "warm_speed_up": share(took["cold"], took["warm"])._asdict(),
+        "bare_share_of_cold": share(took["bare"], took["cold"])._asdict(),
+        "bare_share_of_warm": share(took["bare"], took["warm"])._asdict(),
     }
 
 
-def _seconds(command: list[str], directory: str) -> tuple[float, str]:
-    """Runs a process with its own cache; how long it took and its last line."""
+def _start(command: list[str], directory: str) -> _Start:
+    """Runs a process with its own cache, which prints when it was done, and its phases."""
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": os.path.join(directory, "cache")}
-    start = time.perf_counter()
+    before, begin = _cpu_seconds(), time.time()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - start
     if done.returncode:
         raise ConfigError(f"start-up: {(done.stderr.splitlines() or ['no message'])[-1]}")
-    return seconds, (done.stdout.splitlines() or ["{}"])[-1]
+    phases = json.loads(done.stdout.splitlines()[-1])
+    return _Start(phases.pop("done") - begin, _cpu_seconds() - before, phases)
+
+
+def _cpu_seconds() -> float:
+    """Of all processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
@@ -88,7 +110,7 @@ def main() -> None:
     config = vary(config, data__dir=os.path.join(directory, "histories"))
     imported = time.perf_counter() - _BEGIN
     runtime.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
-    print(json.dumps({"imports": imported} | first_step(config)))
+    print(json.dumps({"imports": imported} | first_step(config) | {"done": time.time()}))
 
 
 if __name__ == "__main__":
