@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 
 import jax
@@ -98,9 +99,19 @@ def test_commit_without_git(monkeypatch):
     assert runtime.describe_commit() is None
 
 
+def test_a_process_knows_its_age():
+    code = (
+        "import time; time.sleep(0.5); from compad_jax import runtime; print(runtime.process_age())"
+    )
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0.45 < float(done.stdout) < time.monotonic() - begin + 0.05
+
+
 def test_stopwatch_writes_phases_and_where_they_were_measured(tmp_path, monkeypatch):
     clock = iter([9.5, 10.0, 12.26, 20.0, 20.5, 21.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(runtime, "process_age", lambda: 1.5)
     watch, path = runtime.Stopwatch(), tmp_path / "timing.json"
     with watch.phase("train"):
         pass
@@ -108,8 +119,8 @@ def test_stopwatch_writes_phases_and_where_they_were_measured(tmp_path, monkeypa
         raise KeyboardInterrupt  # What an interrupted phase took counts, too.
     watch.save(str(path))
     facts = json.loads(path.read_text())
-    assert facts["seconds"] == {"train": 2.3, "evaluate": 0.5}
-    assert facts["total_seconds"] == 11.5
+    assert facts["seconds"] == {"start": 1.5, "train": 2.3, "evaluate": 0.5}
+    assert facts["total_seconds"] == 13.0
     assert 0.01 < facts["peak_memory_gib"] < 1000
     assert facts["hardware"] == runtime.describe_hardware()
     assert facts["versions"]["jax"] == jax.__version__

@@ -12,17 +12,15 @@ import tempfile
 import time
 from typing import NamedTuple
 
-_BEGIN = time.perf_counter()  # Before the slow imports below.
+import jax
 
-import jax  # noqa: E402
-
-from compad_jax import runtime, sharding  # noqa: E402
-from compad_jax.checks import ConfigError  # noqa: E402
-from compad_jax.command_line import load_config  # noqa: E402
-from compad_jax.config import Config  # noqa: E402
-from compad_jax.tools.bench_measure import Facts, share, spread  # noqa: E402
-from compad_jax.tools.bench_programs import steps_a_call, vary  # noqa: E402
-from compad_jax.train import Parts, prepare  # noqa: E402
+from compad_jax import runtime, sharding
+from compad_jax.checks import ConfigError
+from compad_jax.command_line import load_config
+from compad_jax.config import Config
+from compad_jax.tools.bench_measure import Facts, share, spread
+from compad_jax.tools.bench_programs import steps_a_call, vary
+from compad_jax.train import Parts, prepare
 
 # What no program avoids.
 _BARE = """
@@ -108,9 +106,8 @@ def main() -> None:
     path, directory = sys.argv[1:]
     config = steps_a_call(load_config(path), 1)
     config = vary(config, data__dir=os.path.join(directory, "histories"))
-    imported = time.perf_counter() - _BEGIN
     runtime.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
-    print(json.dumps({"imports": imported} | first_step(config) | {"done": time.time()}))
+    print(json.dumps(first_step(config) | {"done": time.time()}))
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def test_what_training_is_swept_over(debug_config):
 def test_start_up_takes_a_step(debug_config, tmp_path):
     config = override(debug_config, data={"dir": str(tmp_path / "histories")})
     seconds = first_step(config)
-    assert sorted(seconds) == ["collect", "compile", "step"]
+    assert sorted(seconds) == ["collect", "compile", "start", "step"]
     assert (tmp_path / "histories").is_dir()
 
 
