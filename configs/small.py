@@ -12,7 +12,7 @@ from compad_jax.config import default_config
 def get_config():
     config = default_config()
     config.source.num_streams = 60
-    config.source.num_steps = 400
+    config.source.num_steps = 320
     # Histories without noise show the best way to act; those with it, how to recover.
     config.source.mbie_eb.spread_random_actions = True
     config.source.mbie_eb.random_action_rate = 0.2
@@ -22,8 +22,8 @@ def get_config():
     config.optimizer.lr = 12e-3
     config.optimizer.weight_decay = 1.0
     config.optimizer.num_warmup_steps = 50
-    config.train.train_batch_size = 24
-    config.train.train_timesteps = 400
+    config.train.train_batch_size = 30
+    config.train.train_timesteps = 350
     config.train.log_every = 50
     config.train.eval_every = 200
     config.train.checkpoint_every = 100
