@@ -44,8 +44,8 @@ class MbieEbConfig:
     random_action_rate: Ratio = 0.1  # At the start of a history, then falling linearly
     final_random_action_rate: Ratio = 0.01  # to this one, reached
     anneal_ratio: Positive = 0.5  # after this part of the history.
-    # Whether the rates grow over the streams of a task, quadratically, from none in the first to
-    # these in the last: histories without noise show what to imitate, others how to recover.
+    # Whether the rates grow over the streams of a task, evenly, from none in the first to these
+    # in the last: histories without noise show what to imitate, others how to recover.
     spread_random_actions: bool = False
     # Among equally good actions: the first, or one drawn anew every time.
     ties: Annotated[str, Choice(("first", "random"))] = "first"

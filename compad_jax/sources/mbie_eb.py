@@ -116,13 +116,13 @@ def optimistic_values(
 def _random_action_rates(config: MbieEbConfig, num_streams: int, num_steps: int) -> jax.Array:
     """Rate of random actions at every step of every stream, float [T, R].
 
-    Source: streams that differ in noise, few of them in much, are those of Horgan et al.
-    (2018), Distributed prioritized experience replay.
+    Source: streams that differ in noise as in Horgan et al. (2018), Distributed prioritized
+    experience replay; here evenly.
     """
     progress = jnp.minimum(jnp.arange(num_steps) / (config.anneal_ratio * num_steps), 1.0)
     first, last = config.random_action_rate, config.final_random_action_rate
     rates = first + (last - first) * progress
-    shares = jnp.linspace(0.0, 1.0, num_streams) ** 2 if config.spread_random_actions else 1.0
+    shares = jnp.linspace(0.0, 1.0, num_streams) if config.spread_random_actions else 1.0
     return rates[:, None] * jnp.broadcast_to(shares, num_streams)
 
 

@@ -182,7 +182,7 @@ def test_policy_equals_the_oracle_with_the_first_of_ties(lockstep):
 def test_policy_equals_the_oracle_with_noise_that_grows_over_the_streams(lockstep):
     config = MbieEbConfig(spread_random_actions=True, random_action_rate=0.4)
     for (_, stream), noise, best, policy in lockstep(config):
-        _close(policy, noise * (stream / 2) ** 2, np.arange(5) == best.argmax())
+        _close(policy, noise * stream / 2, np.arange(5) == best.argmax())
 
 
 def test_policy_equals_the_oracle_with_random_ties(lockstep):
