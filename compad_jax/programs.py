@@ -82,11 +82,14 @@ def _read(path: str) -> jax.stages.Compiled:
 
 
 def _write(path: str, compiled: jax.stages.Compiled) -> None:
-    """Writes a program whole or not at all; without room for it, it will be compiled again."""
-    executable: Any = compiled.runtime_executable()
-    device_ids = [device.id for device in executable.local_devices()]
-    content = pickle.dumps((*serialize_executable.serialize(compiled), device_ids))
+    """Writes a program whole or not at all.
+
+    Without room, or on a backend that cannot serialise, it will be compiled again.
+    """
     try:
+        executable: Any = compiled.runtime_executable()
+        device_ids = [device.id for device in executable.local_devices()]
+        content = pickle.dumps((*serialize_executable.serialize(compiled), device_ids))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as file:
             file.write(content)
@@ -94,7 +97,7 @@ def _write(path: str, compiled: jax.stages.Compiled) -> None:
         kept = sorted(pathlib.Path(path).parent.iterdir(), key=os.path.getmtime)
         for old in kept[:-_MOST_KEPT]:
             old.unlink()
-    except OSError:
+    except (OSError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError):
         pass
 
 

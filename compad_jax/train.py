@@ -140,7 +140,7 @@ def prepare(config: Config, mesh: jax.sharding.Mesh, parts: Parts, stopwatch: St
         args = (state, dataset, step_key)
         return state, load_or_compile("train_steps", train_steps, *args, settings=settings)
 
-    # The main thread collects: that takes longest, and only there can Ctrl-C stop it.
+    # The main thread collects: that may take minutes, and only there can Ctrl-C stop it.
     with ThreadPoolExecutor(1) as background:
         compiled = background.submit(compile_steps)
         with stopwatch.phase("collect"):

@@ -97,6 +97,15 @@ def test_without_room_it_still_compiles(directory, load):
     assert load() == 2
 
 
+def test_where_it_cannot_be_serialised_it_still_compiles(directory, load, monkeypatch):
+    def refuse(compiled):
+        raise ValueError("Compilation does not support serialization")
+
+    monkeypatch.setattr(programs.serialize_executable, "serialize", refuse)
+    assert load() == 1
+    assert load() == 2
+
+
 def test_the_oldest_go_first(directory, load, monkeypatch):
     monkeypatch.setattr(programs, "_MOST_KEPT", 2)
     assert [load(settings=i) for i in (1, 2, 3)] == [1, 2, 3]
