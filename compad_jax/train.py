@@ -17,13 +17,8 @@ from compad_jax.checks import ConfigError, require_equal
 from compad_jax.collect import load_histories
 from compad_jax.config import Config, load_json, save_json, to_dict
 from compad_jax.criteria import Criterion, training_criteria
-from compad_jax.data.sampler import (
-    Dataset,
-    Sampler,
-    dataset_shapes,
-    make_datasets,
-    make_sampler,
-)
+from compad_jax.data.dataset import Dataset, dataset_shapes, make_datasets
+from compad_jax.data.sampler import Sampler, make_sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.logger import MetricsLogger, read_metrics

@@ -11,7 +11,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from compad_jax import sharding
 from compad_jax.config import Config
-from compad_jax.data.sampler import Dataset, Sampler
+from compad_jax.data.dataset import Dataset
+from compad_jax.data.sampler import Sampler
 from compad_jax.losses import masked_mean, smoothed_cross_entropy
 from compad_jax.models import (
     Params,

@@ -9,7 +9,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from compad_jax import sharding
 from compad_jax.config import Config
-from compad_jax.data.sampler import Dataset, Sampler
+from compad_jax.data.dataset import Dataset
+from compad_jax.data.sampler import Sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.base import optimal_return, solve_tasks
 from compad_jax.envs.split import split_tasks

@@ -9,7 +9,8 @@ import pytest
 
 from compad_jax import sharding
 from compad_jax.checks import ConfigError
-from compad_jax.data.sampler import Dataset, make_sampler
+from compad_jax.data.dataset import Dataset
+from compad_jax.data.sampler import make_sampler
 from compad_jax.envs import make_env
 from compad_jax.losses import smoothed_cross_entropy
 from compad_jax.models import make_policy, unroll

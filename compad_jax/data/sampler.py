@@ -1,76 +1,17 @@
 """Cuts windows of histories into segments, on the device, inside the jitted step."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from compad_jax.config import Config
-from compad_jax.envs.base import EnvSpec
-from compad_jax.losses import loss_floor
-from compad_jax.types import History, Segments, Tokens, Transition
-
-
-class Dataset(NamedTuple):
-    """Histories on the device; a row is one history of one task."""
-
-    transition: Transition  # [rows, T]
-    floor: jax.Array  # float [rows, T], lowest expected loss of each action, in nats.
-    task: jax.Array  # int [rows], index of the task.
-
-
-def make_datasets(
-    history: History, parts: Mapping[str, np.ndarray], smoothing: float
-) -> dict[str, Dataset]:
-    """Puts the histories of some tasks on the device, part by part.
-
-    Args:
-        history: [G, R, T].
-        parts: which of the G tasks are in each part, int [.]; no other reaches the device.
-        smoothing: of the labels, for the floor.
-
-    Returns:
-        The histories of the tasks of each part, a row each; their types are those of
-        `dataset_shapes`.
-    """
-    floor = np.asarray(jax.jit(loss_floor)(history.log_probs, smoothing))
-
-    def select(tasks: np.ndarray) -> Dataset:
-        chosen = jax.tree.map(lambda x: _merge(x[tasks]), (history.transition, floor))
-        task = np.repeat(tasks, floor.shape[1])
-        transition, floors, task = jax.tree.map(lambda x: jnp.asarray(_widen(x)), (*chosen, task))
-        return Dataset(transition, floors, task)
-
-    return {name: select(tasks) for name, tasks in parts.items()}
-
-
-def dataset_shapes(config: Config, spec: EnvSpec, num_tasks: int) -> Dataset:
-    """What `make_datasets` will return for a part of so many tasks: shapes and types, no values."""
-    rows, num_steps = num_tasks * config.source.num_streams, config.source.num_steps
-
-    def array(dtype: Any, *last: int) -> Any:
-        return jax.ShapeDtypeStruct((rows, num_steps, *last), dtype)
-
-    obs = array(jnp.int32, len(spec.obs_sizes))
-    transition = Transition(obs, array(jnp.int32), array(jnp.float32), obs, array(jnp.bool_))
-    task: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
-    return Dataset(transition, array(jnp.float32), task)
-
-
-def _widen(x: np.ndarray) -> np.ndarray:
-    """Integers of any size as int32: how small a store can keep them depends on their values."""
-    return x.astype(np.int32) if x.dtype.kind in "iu" else x
-
-
-def _merge(x: np.ndarray) -> np.ndarray:
-    """[tasks, R, ...] -> [tasks * R, ...]."""
-    return x.reshape(-1, *x.shape[2:])
-
+from compad_jax.data.dataset import Dataset
+from compad_jax.types import Segments, Tokens
 
 Sampler = Callable[[jax.Array, Dataset], Segments]  # (key, dataset) -> [B, S, L]
 

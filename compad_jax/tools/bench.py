@@ -4,8 +4,8 @@
     python -m compad_jax.tools.bench --suite train --against results/bench/cpu.json
     python -m compad_jax.tools.bench --report results/bench/cpu.json
 
-The second line exits with 1 where a share fell; the third writes the tables of
-docs/performance.md and README.md. A suite compiles everything anew and takes minutes.
+The second line exits with 1 where a share fell; the third prints what was measured. A suite
+compiles everything anew and takes minutes.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from compad_jax.tools.bench_ceilings import Ceilings
 from compad_jax.tools.bench_compare import TOLERANCE, compare, comparison_table, remarks
 from compad_jax.tools.bench_figure import save_sweeps
 from compad_jax.tools.bench_measure import Facts, peak_memory
-from compad_jax.tools.bench_pages import FORMAT, fill_page, read_results, write_results
 from compad_jax.tools.bench_report import summary
+from compad_jax.tools.bench_results import FORMAT, read_results, write_results
 from compad_jax.tools.bench_startup import bench_startup
 from compad_jax.tools.bench_suites import (
     Outcome,
@@ -40,7 +40,6 @@ from compad_jax.tools.bench_suites import (
 )
 from compad_jax.tools.bench_sweeps import Axis, act_axes, run_sweeps, train_axes
 
-PAGES = ("docs/performance.md", "README.md")
 _Bench = Callable[[Config, Scale, Ceilings], dict[str, Outcome]]
 _SUITES: dict[str, tuple[_Bench, Callable[[Config], tuple[Axis, ...]]]] = {
     "train": (bench_train, train_axes),
@@ -151,14 +150,12 @@ def main() -> None:
     parser.add_argument("--json", help="file to write the results to, and a figure beside it")
     parser.add_argument("--against", help="results to compare with; exit code 1 if a ratio fell")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="part of a ratio")
-    parser.add_argument("--report", help="results to use instead of measuring; fills the pages")
+    parser.add_argument("--report", help="results to use instead of measuring")
     arguments = parser.parse_args()
     with one_line_errors():
         old = read_results(arguments.against) if arguments.against else None
         if arguments.report:
             results = read_results(arguments.report)
-            for page in PAGES:
-                fill_page(page, results)
         else:
             if arguments.json:
                 _prepare(arguments.json)

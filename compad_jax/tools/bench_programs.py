@@ -9,7 +9,8 @@ import numpy as np
 
 from compad_jax import sharding
 from compad_jax.config import Config, from_dict, to_dict
-from compad_jax.data.sampler import Dataset, make_datasets, make_sampler
+from compad_jax.data.dataset import Dataset, make_datasets
+from compad_jax.data.sampler import make_sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.models import make_policy

@@ -1,13 +1,11 @@
 """Results as tables and sentences in Markdown."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from compad_jax.report import markdown_table
 from compad_jax.tools.bench_measure import Facts
 
-_JOBS = "results/small_vs_ad/comparison.json"
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 CEILINGS = {
     "matmul_large": "large matrix product",
@@ -120,19 +118,6 @@ def _startup(results: Facts) -> str:
     return markdown_table(rows)
 
 
-def _job(_: Facts) -> str:
-    """The main job's own clock, which another program wrote."""
-    with open(_JOBS, encoding="utf-8") as file:
-        summaries = json.load(file)
-    rows = {}
-    for summary in summaries:
-        timing = summary["timing"]
-        seconds = {name: f"{s:.1f}" for name, s in timing["seconds"].items()}
-        facts = {"in all": f"{timing['total_seconds']:.1f}", "commit": timing["commit"]}
-        rows[summary["run"]] = {"run": summary["run"]} | seconds | facts
-    return markdown_table(list(rows.values()))
-
-
 def _memory(results: Facts) -> str:
     rows = [
         {
@@ -175,7 +160,6 @@ BLOCKS: dict[str, Callable[[Facts], str]] = {
     "collect": _suite("collect"),
     "goals": _goals,
     "startup": _startup,
-    "job": _job,
     "memory": _memory,
     "sweeps": _sweeps,
 }

@@ -20,7 +20,8 @@ from compad_jax.checkpoint import has_checkpoint
 from compad_jax.collect import load_histories
 from compad_jax.command_line import Arguments, run_program
 from compad_jax.config import Config, to_dict
-from compad_jax.data.sampler import Dataset, Sampler, make_datasets
+from compad_jax.data.dataset import Dataset, make_datasets
+from compad_jax.data.sampler import Sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.restore import restore_policy

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax.config import Config
-from compad_jax.data.sampler import Dataset, Sampler
+from compad_jax.data.dataset import Dataset
+from compad_jax.data.sampler import Sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.base import optimal_return, solve_tasks
 from compad_jax.evaluate import source_curve

@@ -6,13 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.config import Config
-from compad_jax.data.sampler import (
-    Dataset,
-    Sampler,
-    make_sampler,
-    plan_segments,
-    sample_segments,
-)
+from compad_jax.data.dataset import Dataset
+from compad_jax.data.sampler import Sampler, make_sampler, plan_segments, sample_segments
 from compad_jax.envs.base import EnvSpec
 from compad_jax.models import Policy, make_policy
 from compad_jax.types import KeyValue, Segments

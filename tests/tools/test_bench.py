@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from compad_jax.checks import ConfigError
-from compad_jax.tools import bench, bench_compare, bench_pages, bench_report
+from compad_jax.tools import bench, bench_compare, bench_report, bench_results
 from compad_jax.tools.bench_startup import first_step
 from compad_jax.tools.bench_suites import Scale
 from compad_jax.tools.bench_sweeps import act_axes, run_sweeps, train_axes
@@ -65,7 +65,7 @@ def test_results_make_tables_and_equal_themselves(results, tmp_path):
     path = str(tmp_path / "new" / "tiny.json")
     bench._prepare(path)
     bench._save(results, path)
-    assert bench_pages.read_results(path) == results
+    assert bench_results.read_results(path) == results
     for name, block in bench_report.BLOCKS.items():
         if name in ("startup", "sweeps"):
             with pytest.raises(KeyError):
@@ -126,7 +126,7 @@ def test_bad_arguments_end_with_one_line_and_code_2(arguments, message):
 def test_all_suites_run_apart_and_are_put_together(results, monkeypatch):
     def process(command, check):
         name, path = command[command.index("--suite") + 1], command[command.index("--json") + 1]
-        bench_pages.write_results(results | {"suites": {name: results["suites"][name]}}, path)
+        bench_results.write_results(results | {"suites": {name: results["suites"][name]}}, path)
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(bench.subprocess, "run", process)

@@ -1,4 +1,4 @@
-"""Spreads, slopes, results files, blocks of pages, and regressions: all without a clock."""
+"""Spreads, slopes, results files and regressions: all without a clock."""
 
 import copy
 import json
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compad_jax.checks import ConfigError
-from compad_jax.tools import bench, bench_compare, bench_pages, bench_report
+from compad_jax.tools import bench, bench_compare, bench_report, bench_results
 from compad_jax.tools.bench_measure import Spread, rate, share, spread
 from compad_jax.tools.bench_sweeps import Axis, log_slope, sweep
 
@@ -42,13 +42,13 @@ def test_a_sweep_measures_what_the_devices_can_share(debug_config, monkeypatch):
 
 @pytest.fixture
 def results():
-    return bench_pages.read_results(_RESULTS)
+    return bench_results.read_results(_RESULTS)
 
 
 def test_results_survive_a_file(results, tmp_path):
     path = str(tmp_path / "results.json")
-    bench_pages.write_results(results, path)
-    assert bench_pages.read_results(path) == results
+    bench_results.write_results(results, path)
+    assert bench_results.read_results(path) == results
 
 
 @pytest.mark.parametrize(
@@ -65,39 +65,7 @@ def test_unusable_results(tmp_path, content, message):
     if content is not None:
         path.write_text(content)
     with pytest.raises(ConfigError, match=message):
-        bench_pages.read_results(str(path))
-
-
-@pytest.mark.parametrize("page", bench.PAGES)
-def test_committed_pages_say_what_the_committed_results_say(results, page):
-    with open(page, encoding="utf-8") as file:
-        text = file.read()
-    assert "<!-- bench:" in text
-    again = f"python -m compad_jax.tools.bench --report {_RESULTS}"
-    assert bench_pages.fill_blocks(text, results, page) == text, f"run {again}"
-
-
-def test_blocks_are_replaced_and_prose_is_kept(results):
-    text = "before\n<!-- bench:long -->\nold\n<!-- /bench -->\nafter\n"
-    filled = bench_pages.fill_blocks(text, results)
-    assert filled.startswith("before\n<!-- bench:long -->\n1,0")
-    assert filled.endswith("\n<!-- /bench -->\nafter\n")
-    assert "old" not in filled
-    assert bench_pages.fill_blocks(filled, results) == filled
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("<!-- bench:nothing -->\n<!-- /bench -->", "no block 'nothing'; known are summary"),
-        ("<!-- bench:long -->\nno end", "a block has no end"),
-        ("<!-- bench:startup -->\n<!-- /bench -->", "block 'startup': the results have no"),
-    ],
-)
-def test_unusable_blocks(results, text, message):
-    results.pop("startup")
-    with pytest.raises(ConfigError, match=message):
-        bench_pages.fill_blocks(text, results)
+        bench_results.read_results(str(path))
 
 
 def test_numbers_for_people():

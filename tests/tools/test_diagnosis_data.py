@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from compad_jax.data.sampler import make_datasets, make_sampler
+from compad_jax.data.dataset import make_datasets
+from compad_jax.data.sampler import make_sampler
 from compad_jax.tools.diagnosis_data import (
     Draws,
     describe_loss,

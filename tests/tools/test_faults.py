@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compad_jax.data.sampler import Dataset, make_sampler
+from compad_jax.data.dataset import Dataset
+from compad_jax.data.sampler import make_sampler
 from compad_jax.envs import make_env
 from compad_jax.models import init_window, observe, unroll
 from compad_jax.tools.faults import (

@@ -1,0 +1,85 @@
+"""Writes the generated parts of the pages, from results files alone.
+
+    python -m compad_jax.tools.pages
+
+A page marks such a part with `<!-- KIND:NAME -->` and `<!-- /KIND -->`, each on a line of its
+own; what stands between them is replaced by what the results say.
+"""
+
+import json
+import re
+from collections.abc import Callable
+
+from compad_jax.checks import ConfigError
+from compad_jax.command_line import one_line_errors
+from compad_jax.tools import comparison_blocks
+from compad_jax.tools.bench_report import BLOCKS
+from compad_jax.tools.bench_results import read_results
+
+PAGES = ("README.md", "docs/performance.md", "docs/why_it_failed.md")
+BENCH = "results/bench/cpu.json"
+
+_BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
+
+
+def _of_comparison(block: Callable[[list[comparison_blocks.Summary]], str]) -> Callable[[str], str]:
+    return lambda name: block(json.loads(_read(f"results/{name}/comparison.json")))
+
+
+# What a block of each kind says, by its name.
+_KINDS: dict[str, Callable[[str], str]] = {
+    "bench": lambda name: BLOCKS[name](read_results(BENCH)),
+    "table": lambda name: _read(f"results/{name}/table.md").rstrip(),
+    "returns": _of_comparison(comparison_blocks.returns),
+    "rewards": _of_comparison(comparison_blocks.rewards),
+    "phases": _of_comparison(comparison_blocks.phases),
+    "cost": _of_comparison(comparison_blocks.cost),
+}
+
+
+def fill_page(path: str) -> None:
+    """Rewrites the blocks of a page.
+
+    Raises:
+        ConfigError: the page is missing, or names a block that the results cannot fill.
+    """
+    text = fill_blocks(_read(path), path)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def fill_blocks(text: str, where: str = "page") -> str:
+    """Replaces what stands in the blocks of a text; see `fill_page`."""
+
+    def fill(match: re.Match[str]) -> str:
+        start, kind, name, _, end = match.groups()
+        block = f"{where}: block {kind}:{name}"
+        if kind not in _KINDS:
+            raise ConfigError(f"{where}: no block {kind!r}; known are {', '.join(_KINDS)}")
+        try:
+            return f"{start}{_KINDS[kind](name)}\n{end}"
+        except KeyError as error:
+            raise ConfigError(f"{block}: the results have no {error}") from error
+
+    if len(_BLOCK.findall(text)) != len(re.findall(r"<!-- \w+:", text)):
+        raise ConfigError(f"{where}: a block has no end; write <!-- /KIND --> after it")
+    return _BLOCK.sub(fill, text)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def main() -> None:
+    """Fills all pages."""
+    with one_line_errors():
+        for page in PAGES:
+            fill_page(page)
+
+
+if __name__ == "__main__":
+    main()
