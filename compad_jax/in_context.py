@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from compad_jax import sharding
-from compad_jax.config import Config
+from compad_jax.config import Config, to_dict
 from compad_jax.envs.base import Env
 from compad_jax.models import Params, Policy
+from compad_jax.programs import load_or_compile
 from compad_jax.rollout import init_rollout, make_rollout
 from compad_jax.runtime import quick_compile_options
 
@@ -43,35 +45,19 @@ def make_episodes(
         It compiles at its first call.
     """
     shape = (len(SELECTIONS), len(tasks), config.eval.num_seeds)
-    batch = int(np.prod(shape))
     chunk = min(config.eval.chunk_episodes, num_episodes)
-    keys = jax.random.split(jax.random.key(config.eval.seed), batch)
-    all_tasks = jnp.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
-    all_tasks = all_tasks.reshape(batch, *tasks.shape[1:])
-    greedy = jnp.broadcast_to(jnp.array([True, False])[:, None, None], shape).ravel()
-    start = jax.jit(
-        lambda params: init_rollout(policy, params, env, all_tasks, keys, greedy),
-        compiler_options=quick_compile_options(),
-    )
-    programs: list[jax.stages.Compiled] = []
+    rollouts = _plan_rollouts(tasks, shape, config.eval.seed)
+    programs: list[Any] = []
 
     def play_all(params: Params) -> tuple[np.ndarray, Speed]:
-        state = start(params)
-        shardings = sharding.split_leading(state, batch, sharding.make_mesh())
-        state = jax.device_put(state, shardings)
         if not programs:  # Apart from the clock below.
-            play = make_rollout(
-                policy,
-                env,
-                smoothing=config.optimizer.label_smoothing,
-                num_episodes=chunk,
-                shardings=shardings,
-            )
-            programs.append(play.lower(params, state).compile())
+            programs.extend(_load_programs(config, policy, env, chunk, params, rollouts))
+        start, shardings, play = programs
+        state = jax.device_put(start(params, *rollouts), shardings)
         parts, compressions, seconds = [], [], []
         for _ in range(-(-num_episodes // chunk)):
             begin = time.monotonic()
-            state, returns, done = programs[0](params, state)
+            state, returns, done = play(params, state)
             parts.append(np.asarray(returns))
             compressions.append(np.asarray(done))
             seconds.append(time.monotonic() - begin)
@@ -86,6 +72,53 @@ def make_episodes(
         return np.moveaxis(by_selection, 0, 1), speed
 
     return play_all
+
+
+def _plan_rollouts(
+    tasks: jax.Array, shape: tuple[int, int, int], seed: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Task, PRNG key and whether greedy, each [B, ...], of all rollouts; on every device."""
+    batch = int(np.prod(shape))
+    all_tasks = jnp.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
+    keys = jax.random.split(jax.random.key(seed), batch)
+    greedy = jnp.broadcast_to(jnp.array([True, False])[:, None, None], shape).ravel()
+    rollouts = all_tasks.reshape(batch, *tasks.shape[1:]), keys, greedy
+    return jax.device_put(rollouts, sharding.replicated(sharding.make_mesh()))
+
+
+def _load_programs(
+    config: Config,
+    policy: Policy,
+    env: Env,
+    chunk: int,
+    params: Params,
+    rollouts: tuple[jax.Array, jax.Array, jax.Array],
+) -> tuple[jax.stages.Compiled, Any, jax.stages.Compiled]:
+    """The program that starts the rollouts, shardings of its state, the one that plays on."""
+    load = partial(load_or_compile, settings=_settings(config, policy, chunk))
+    init = jax.jit(
+        lambda params, *rollouts: init_rollout(policy, params, env, *rollouts),
+        compiler_options=quick_compile_options(),
+    )
+    start = load("rollout_start", init, params, *rollouts)
+    state = start(params, *rollouts)
+    shardings = sharding.split_leading(state, len(rollouts[0]), sharding.make_mesh())
+    play = make_rollout(
+        policy,
+        env,
+        smoothing=config.optimizer.label_smoothing,
+        num_episodes=chunk,
+        shardings=shardings,
+    )
+    return start, shardings, load("rollout", play, params, jax.device_put(state, shardings))
+
+
+def _settings(config: Config, policy: Policy, chunk: int) -> Any:
+    """What decides which programs play; None where a policy does not show in the settings."""
+    if type(policy) is not Policy:
+        return None
+    settings = to_dict(config)
+    return [settings[name] for name in ("env", "data", "model", "optimizer")] + [chunk]
 
 
 def _late_to_early(seconds: list[float]) -> float:

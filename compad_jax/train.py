@@ -26,7 +26,7 @@ from compad_jax.models import Params, Policy, make_policy
 from compad_jax.optimizer import make_optimizer
 from compad_jax.programs import load_or_compile
 from compad_jax.progress import Progress
-from compad_jax.restore import MakePolicy, warm_start
+from compad_jax.restore import MakePolicy, restore_policy, warm_start
 from compad_jax.runtime import Stopwatch
 from compad_jax.sources import make_source
 from compad_jax.train_step import TrainState, make_init, make_train_steps
@@ -70,15 +70,15 @@ def train(
         FloatingPointError: the loss is not finite; the last checkpoint is from before.
     """
     claim_workdir(config, workdir)
+    if _is_finished(config, workdir, parts):
+        print(f"{workdir}: training is finished ({config.train.train_timesteps} steps)")
+        return
     mesh = sharding.make_mesh()
     sharding.check_batch_size(config.train.train_batch_size, mesh)
     stopwatch = stopwatch or Stopwatch()
     with Checkpoints(workdir) as checkpoints:
         ready = prepare(config, mesh, parts, stopwatch)
         state = _restore(checkpoints, ready.state, config.train.init_from)
-        if int(state.step) >= config.train.train_timesteps:
-            print(f"{workdir}: training is finished ({int(state.step)} steps)")
-            return
         num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
         print(f"{workdir}: {num_parameters:,} parameters, at step {int(state.step)}", flush=True)
         _, step_key, measure_key = _keys(config)
@@ -93,6 +93,15 @@ def train(
         )
         with stopwatch.phase("train"):
             _loop(config, workdir, state, job, checkpoints)
+
+
+def _is_finished(config: Config, workdir: str, parts: Parts) -> bool:
+    """Whether the parameters after the last step are there, and whole."""
+    last = config.train.train_timesteps
+    with Checkpoints(workdir) as checkpoints:
+        if last not in checkpoints.steps:
+            return False
+    return restore_policy(config, workdir, make_policy=parts.make_policy)[1] == last
 
 
 class Ready(NamedTuple):
