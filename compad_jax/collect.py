@@ -66,19 +66,22 @@ def collect(config: Config) -> History:
         NumPy arrays [G, R, T]; log-probabilities in float16.
     """
     env, mesh = make_env(config.env), sharding.make_mesh()
-    learn = jax.vmap(make_source(config.source, env))
+    source, num_tasks = make_source(config.source, env), len(env.tasks)
+
+    def learn(tasks: jax.Array) -> History:
+        keys = jax.random.split(jax.random.key(config.source.seed), num_tasks)
+        history = jax.vmap(source)(keys[tasks], jnp.asarray(env.tasks)[tasks])
+        return history._replace(log_probs=history.log_probs.astype(jnp.float16))
+
     split = PartitionSpec("data")  # Whole tasks, so that no device waits for another.
     # Nothing crosses devices, so there is nothing to check of what varies over them.
     share = jax.shard_map(learn, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
     share = jax.jit(share)
-    keys = jax.random.split(jax.random.key(config.source.seed), len(env.tasks))
-    num_calls = -(-len(keys) * config.source.num_streams * config.source.num_steps // _STEPS_A_CALL)
-    tasks_a_call = -(-len(keys) // (num_calls * mesh.size)) * mesh.size
+    num_calls = -(-num_tasks * config.source.num_streams * config.source.num_steps // _STEPS_A_CALL)
+    tasks_a_call = -(-num_tasks // (num_calls * mesh.size)) * mesh.size
     parts = []
-    for start in range(0, len(keys), tasks_a_call):
+    for start in range(0, num_tasks, tasks_a_call):
         # The last call repeats a task where too few are left: one shape, compiled once.
-        tasks = np.minimum(np.arange(start, start + tasks_a_call), len(keys) - 1)
-        history = share(keys[tasks], env.tasks[tasks])
-        compact = history._replace(log_probs=history.log_probs.astype(jnp.float16))
-        parts.append(jax.device_get(compact))
-    return jax.tree.map(lambda *x: np.concatenate(x)[: len(keys)], *parts)
+        tasks = np.minimum(np.arange(start, start + tasks_a_call), num_tasks - 1)
+        parts.append(jax.device_get(share(tasks)))
+    return jax.tree.map(lambda *x: np.concatenate(x)[:num_tasks], *parts)

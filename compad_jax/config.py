@@ -47,6 +47,9 @@ class MbieEbConfig:
     # Whether the rates grow over the streams of a task, evenly, from none in the first to these
     # in the last: histories without noise show what to imitate, others how to recover.
     spread_random_actions: bool = False
+    # Share of the streams that are paid nothing at first, for longer in one than in the next, up
+    # to the whole history: they show how to go on searching where a search was in vain.
+    late_reward_ratio: Ratio = 0.0
     # Among equally good actions: the first, or one drawn anew every time.
     ties: Annotated[str, Choice(("first", "random"))] = "first"
 

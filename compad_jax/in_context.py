@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from compad_jax import sharding
@@ -29,7 +28,7 @@ class Speed(NamedTuple):
 
 
 def make_episodes(
-    config: Config, policy: Policy, env: Env, tasks: jax.Array, num_episodes: int
+    config: Config, policy: Policy, env: Env, tasks: np.ndarray, num_episodes: int
 ) -> Callable[[Params], tuple[np.ndarray, Speed]]:
     """Builds the function that plays all episodes, both ways to act in one batch.
 
@@ -75,13 +74,13 @@ def make_episodes(
 
 
 def _plan_rollouts(
-    tasks: jax.Array, shape: tuple[int, int, int], seed: int
+    tasks: np.ndarray, shape: tuple[int, int, int], seed: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Task, PRNG key and whether greedy, each [B, ...], of all rollouts; on every device."""
     batch = int(np.prod(shape))
-    all_tasks = jnp.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
+    all_tasks = np.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
+    greedy = np.broadcast_to(np.array([True, False])[:, None, None], shape).ravel()
     keys = jax.random.split(jax.random.key(seed), batch)
-    greedy = jnp.broadcast_to(jnp.array([True, False])[:, None, None], shape).ravel()
     rollouts = all_tasks.reshape(batch, *tasks.shape[1:]), keys, greedy
     return jax.device_put(rollouts, sharding.replicated(sharding.make_mesh()))
 

@@ -23,37 +23,60 @@ from compad_jax.runtime import describe_hardware, describe_versions
 _MOST_KEPT = 64  # Programs of a few megabytes each; the oldest go first.
 
 
-def load_or_compile(
-    name: str, function: jax.stages.Wrapped, *args: Any, settings: Any
-) -> jax.stages.Compiled:
-    """Compiles a jitted function, unless the same was compiled and kept before.
+def load(name: str, *args: Any, settings: Any) -> jax.stages.Compiled | None:
+    """Loads a program that `load_or_compile` compiled and kept, if there is one.
 
     A program is found again only on the same hardware, with the same libraries, options of
-    JAX and sources of this package; one that cannot be read is compiled anew.
+    JAX and sources of this package.
 
     Args:
         name: of the program, for people and to tell it from others with these settings.
-        function: jitted.
         args: what it will be called with; shapes, types and shardings suffice.
-        settings: what decides, beside the sources, what `function` is: plain values. None:
-            it cannot be told, and the program is not kept.
+        settings: what decides, beside the sources, what it is: plain values. None: it
+            cannot be told, and the program is not kept.
+
+    Returns:
+        The compiled function, or None if there is none, or one that cannot be read.
+    """
+    path = _path(name, args, settings)
+    try:
+        return _read(path) if path else None
+    except Exception:  # Missing, or damaged in whatever way.
+        return None
+
+
+def load_or_compile(
+    name: str, function: jax.stages.Wrapped, *args: Any, settings: Any
+) -> jax.stages.Compiled:
+    """Compiles a jitted function, unless the same was compiled and kept before; see `load`.
+
+    Args:
+        name: see `load`.
+        function: jitted.
+        args: see `load`.
+        settings: see `load`.
 
     Returns:
         The compiled function.
     """
-    directory = jax.config.values["jax_compilation_cache_dir"]
-    if settings is None or directory is None:
-        return function.lower(*args).compile()
-    path = os.path.join(directory, "programs", f"{name}-{_fingerprint(args, settings)}")
-    try:
-        return _read(path)
-    except Exception:  # Missing, or damaged in whatever way.
-        lowered, hits = function.lower(*args), _hits.count
-        compiled = lowered.compile()
+    kept = load(name, *args, settings=settings)
+    if kept:
+        return kept
+    lowered, hits = function.lower(*args), _hits.count
+    compiled = lowered.compile()
+    path = _path(name, args, settings)
     # What comes out of JAX's cache loses its code when serialised again (jaxlib 0.10).
-    if _hits.count == hits:
+    if path and _hits.count == hits:
         _write(path, compiled)
     return compiled
+
+
+def _path(name: str, args: Any, settings: Any) -> str | None:
+    """Where a program is kept; None: nowhere."""
+    directory = jax.config.values["jax_compilation_cache_dir"]
+    if settings is None or directory is None:
+        return None
+    return os.path.join(directory, "programs", f"{name}-{_fingerprint(args, settings)}")
 
 
 class _Hits(threading.local):

@@ -24,7 +24,7 @@ from compad_jax.envs.split import split_tasks
 from compad_jax.logger import MetricsLogger, read_metrics
 from compad_jax.models import Params, Policy, make_policy
 from compad_jax.optimizer import make_optimizer
-from compad_jax.programs import load_or_compile
+from compad_jax.programs import load, load_or_compile
 from compad_jax.progress import Progress
 from compad_jax.restore import MakePolicy, restore_policy, warm_start
 from compad_jax.runtime import Stopwatch
@@ -134,19 +134,26 @@ def prepare(config: Config, mesh: jax.sharding.Mesh, parts: Parts, stopwatch: St
     # An experiment's own parts do not show in the settings.
     settings = to_dict(config) if parts == Parts() else None
 
+    init_key, step_key, _ = _keys(config)
+    optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
+    init = make_init(policy, optimizer, mesh)
+    compile_init = partial(load_or_compile, "init", init, init_key, settings=settings)
+
     @stopwatch.phase("compile")
     def compile_steps() -> tuple[TrainState, TrainSteps]:
-        optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
-        init_key, step_key, _ = _keys(config)
-        init = make_init(policy, optimizer, mesh)
-        state = load_or_compile("init", init, init_key, settings=settings)(init_key)
+        known = load("init", init_key, settings=settings)
+        # Where that must be compiled, too, its outputs' shapes are enough to go on with.
+        shapes = None if known else jax.eval_shape(init, init_key)
+        drawn = pool.submit(lambda: (known or compile_init())(init_key))
+        state = shapes or drawn.result()
         train_steps = make_train_steps(policy, optimizer, sample, config, mesh)
         args = (state, dataset, step_key)
-        return state, load_or_compile("train_steps", train_steps, *args, settings=settings)
+        compiled = load_or_compile("train_steps", train_steps, *args, settings=settings)
+        return drawn.result(), compiled
 
     # The main thread collects: that may take minutes, and only there can Ctrl-C stop it.
-    with ThreadPoolExecutor(1) as background:
-        compiled = background.submit(compile_steps)
+    with ThreadPoolExecutor(2) as pool:
+        compiled = pool.submit(compile_steps)
         with stopwatch.phase("collect"):
             datasets = load_datasets(config, mesh)
         return Ready(policy, sample, *compiled.result(), datasets)
@@ -231,8 +238,9 @@ def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]
     """
     history = load_histories(config)
     split = split_tasks(history.transition.action.shape[0], config.env)
-    datasets = make_datasets(history, split._asdict(), config.optimizer.label_smoothing)
-    return jax.device_put(datasets, sharding.replicated(mesh))
+    everywhere = sharding.replicated(mesh)
+    smoothing = config.optimizer.label_smoothing
+    return make_datasets(history, split._asdict(), smoothing, everywhere)
 
 
 def _rest(state: TrainState) -> dict[str, Any]:

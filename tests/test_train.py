@@ -9,10 +9,11 @@ import pytest
 
 from compad_jax.checkpoint import Checkpoints
 from compad_jax.checks import ConfigError
+from compad_jax.config import save_json
 from compad_jax.evaluate import evaluate
 from compad_jax.logger import read_metrics
 from compad_jax.train import claim_workdir, load_datasets, train
-from tests.builders import override
+from tests.builders import make_model, override
 
 
 @pytest.fixture
@@ -73,6 +74,28 @@ def test_divergence_stops_before_a_checkpoint(debug_config, elsewhere):
         train(config, "run")
     with Checkpoints("run") as checkpoints:
         assert checkpoints.steps == []
+
+
+def test_a_finished_run_prepares_nothing(debug_config, elsewhere, monkeypatch, capsys):
+    """Unless its last checkpoint is damaged: then it goes on from the one before."""
+
+    def prepare(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr("compad_jax.train.prepare", prepare)
+    last = debug_config.train.train_timesteps
+    params = make_model(debug_config)[1]
+    with Checkpoints("run") as checkpoints:
+        checkpoints.save(last - 1, params, {"nothing": 0}, 0.0)
+        checkpoints.save(last, params, {"nothing": 0}, 0.0)
+    save_json(debug_config, "run/config.json")
+    train(debug_config, "run")
+    assert "training is finished" in capsys.readouterr().out
+    for path in Path(f"run/checkpoints/{last}/params").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(NotImplementedError):
+        train(debug_config, "run")
 
 
 def test_held_out_tasks_are_apart(debug_config, elsewhere):

@@ -10,6 +10,7 @@ import numpy as np
 from compad_jax.config import Config
 from compad_jax.envs.base import EnvSpec
 from compad_jax.losses import loss_floor
+from compad_jax.runtime import quick_compile_options
 from compad_jax.types import History, Transition
 
 
@@ -22,7 +23,10 @@ class Dataset(NamedTuple):
 
 
 def make_datasets(
-    history: History, parts: Mapping[str, np.ndarray], smoothing: float
+    history: History,
+    parts: Mapping[str, np.ndarray],
+    smoothing: float,
+    placement: jax.sharding.Sharding | None = None,
 ) -> dict[str, Dataset]:
     """Puts the histories of some tasks on the device, part by part.
 
@@ -30,18 +34,19 @@ def make_datasets(
         history: [G, R, T].
         parts: which of the G tasks are in each part, int [.]; no other reaches the device.
         smoothing: of the labels, for the floor.
+        placement: which devices hold it all; None: the first.
 
     Returns:
         The histories of the tasks of each part, a row each; their types are those of
         `dataset_shapes`.
     """
-    floor = np.asarray(jax.jit(loss_floor)(history.log_probs, smoothing))
+    floor_of = jax.jit(loss_floor, compiler_options=quick_compile_options())
+    floor = np.asarray(floor_of(history.log_probs, smoothing))
 
     def select(tasks: np.ndarray) -> Dataset:
-        chosen = jax.tree.map(lambda x: _merge(x[tasks]), (history.transition, floor))
-        task = np.repeat(tasks, floor.shape[1])
-        transition, floors, task = jax.tree.map(lambda x: jnp.asarray(_widen(x)), (*chosen, task))
-        return Dataset(transition, floors, task)
+        rows = jax.tree.map(lambda x: _merge(x[tasks]), (history.transition, floor))
+        rows = *rows, np.repeat(tasks, floor.shape[1])
+        return Dataset(*jax.device_put(jax.tree.map(_widen, rows), placement))
 
     return {name: select(tasks) for name, tasks in parts.items()}
 

@@ -54,8 +54,8 @@ class Env(Protocol):
         """Static facts."""
 
     @property
-    def tasks(self) -> jax.Array:
-        """Every task of the family, int [G, ...]."""
+    def tasks(self) -> np.ndarray:
+        """Every task of the family, int [G, ...]; static."""
 
     def reset(self, key: jax.Array, task: jax.Array) -> Any:
         """First state of an episode; `key` is consumed."""
@@ -172,7 +172,7 @@ def _backward(model: TabularModel, horizon: int, value_of: Any) -> jax.Array:
 
 
 def solve_tasks(
-    env: Env, tasks: jax.Array, solve: Callable[[TabularModel, int], jax.Array]
+    env: Env, tasks: np.ndarray, solve: Callable[[TabularModel, int], jax.Array]
 ) -> jax.Array:
     """Applies `optimal_return` or `random_return` to each task, int [G, ...] -> float [G]."""
     solve_all = jax.vmap(lambda task: solve(env.tabular(task), env.spec.horizon))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.envs.base import EnvSpec, TabularModel
+from compad_jax.envs.base import EnvSpec, TabularModel, all_observations
 
 # Down, up, right, left, stay; as changes of (row, column).
 _MOVES = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)], np.int32)
@@ -34,9 +34,9 @@ class DarkRoom:
         return EnvSpec(len(_MOVES), (self.grid_size, self.grid_size), self.horizon, (0.0, 1.0))
 
     @property
-    def tasks(self) -> jax.Array:
+    def tasks(self) -> np.ndarray:
         """Every cell as a goal, int [G, 2]."""
-        return self._cells()
+        return all_observations(self.spec)
 
     def reset(self, key: jax.Array, task: jax.Array) -> jax.Array:
         """First cell of an episode, int [2]."""
@@ -59,7 +59,7 @@ class DarkRoom:
 
     def tabular(self, task: jax.Array) -> TabularModel:
         """The task as tables over row * grid_size + column."""
-        cells = self._cells()
+        cells = all_observations(self.spec)
         after = jnp.clip(cells[:, None] + jnp.asarray(_MOVES), 0, self.grid_size - 1)
         reward = jnp.all(after == task, axis=-1).astype(jnp.float32)
         if self.start == "random":
@@ -72,8 +72,3 @@ class DarkRoom:
     def state_index(self, obs: jax.Array) -> jax.Array:
         """Row * grid_size + column, int [...]."""
         return obs[..., 0] * self.grid_size + obs[..., 1]
-
-    def _cells(self) -> jax.Array:
-        side = jnp.arange(self.grid_size, dtype=jnp.int32)
-        rows, columns = jnp.meshgrid(side, side, indexing="ij")
-        return jnp.stack([rows.ravel(), columns.ravel()], axis=-1)

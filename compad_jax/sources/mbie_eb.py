@@ -4,7 +4,8 @@ Source: Strehl & Littman (2008), An analysis of model-based interval estimation 
 Markov decision processes, section 3.2 (MBIE-EB). Deviations: the transitions are
 known and only rewards are learned, as a function of the state entered; rewards are
 deterministic, so the bonus is constant until a state has `known_visits` visits and
-zero after; planning takes `horizon` sweeps from zero at every step.
+zero after; planning takes `horizon` sweeps from zero at every step; a learner that knows
+every state and was never paid forgets its visits and searches anew.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from compad_jax.config import MbieEbConfig
 from compad_jax.envs import base
@@ -55,7 +57,7 @@ def make_mbie_eb(
         learner = _Learner(episode, obs, visits=unknown, reward_sum=unknown)
 
         def act(learner: _Learner, inputs: tuple[jax.Array, ...]) -> tuple[_Learner, History]:
-            random_rate, noise, key = inputs
+            random_rate, paid, noise, key = inputs
             greedy = _greedy_policy(env, config, next_state, learner)
             log_probs = jnp.log((1 - random_rate) * greedy + random_rate / env.spec.num_actions)
             action = draw_action(noise, log_probs)
@@ -63,18 +65,19 @@ def make_mbie_eb(
             timestep = step(jax.random.split(key, num_streams), learner.episode, action)
             entered = env.state_index(timestep.next_obs)
             streams = jnp.arange(num_streams)
-            after = _Learner(
-                episode=timestep.state,
-                obs=timestep.obs,
-                visits=learner.visits.at[entered, streams].add(1),
-                reward_sum=learner.reward_sum.at[entered, streams].add(timestep.reward),
-            )
+            reward = jnp.where(paid, timestep.reward, 0.0)
+            visits = learner.visits.at[entered, streams].add(1)
+            reward_sum = learner.reward_sum.at[entered, streams].add(reward)
+            in_vain = (visits >= config.known_visits).all(0) & (reward_sum == 0).all(0)
+            visits = jnp.where(in_vain, 0.0, visits)
+            after = _Learner(timestep.state, timestep.obs, visits, reward_sum)
             done = timestep.terminated | timestep.truncated
-            transition = Transition(learner.obs, action, timestep.reward, timestep.next_obs, done)
+            transition = Transition(learner.obs, action, reward, timestep.next_obs, done)
             return after, History(transition, log_probs)
 
         inputs = (
             _random_action_rates(config, num_streams, num_steps)[..., None],
+            jnp.asarray(_is_paid(config, num_streams, num_steps)),
             jax.random.uniform(noise_key, (num_steps, num_streams)),
             jax.random.split(key, num_steps),
         )
@@ -124,6 +127,19 @@ def _random_action_rates(config: MbieEbConfig, num_streams: int, num_steps: int)
     rates = first + (last - first) * progress
     shares = jnp.linspace(0.0, 1.0, num_streams) if config.spread_random_actions else 1.0
     return rates[:, None] * jnp.broadcast_to(shares, num_streams)
+
+
+def _is_paid(config: MbieEbConfig, num_streams: int, num_steps: int) -> np.ndarray:
+    """Whether rewards count, at every step of every stream, bool [T, R].
+
+    The streams that are paid late stand at equal distances, so among all rates of random actions;
+    their delays, evenly up to the whole history, are shuffled, so that no rate goes with a delay.
+    """
+    late = np.diff(np.floor(np.arange(num_streams + 1) * config.late_reward_ratio)) > 0
+    delays = np.linspace(0, num_steps, late.sum() + 1)[1:]
+    delay = np.zeros(num_streams)
+    delay[late] = np.random.default_rng(0).permutation(delays)
+    return np.arange(num_steps)[:, None] >= delay
 
 
 def _greedy_policy(

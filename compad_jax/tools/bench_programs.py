@@ -131,7 +131,8 @@ def source_program(config: Config, num_goals: int) -> tuple[Any, tuple[jax.Array
     """The source on the first goals, jitted, and its arguments."""
     env = make_env(config.env)
     keys = jax.random.split(jax.random.key(config.source.seed), num_goals)
-    return jax.jit(jax.vmap(make_source(config.source, env))), (keys, env.tasks[:num_goals])
+    source = jax.jit(jax.vmap(make_source(config.source, env)))
+    return source, (keys, jnp.asarray(env.tasks[:num_goals]))
 
 
 def random_dataset(config: Config) -> Dataset:

@@ -162,6 +162,8 @@ def lockstep():
                 yield stream, noise, best, np.exp(history.log_probs[*stream, t])
                 visits[next_obs[*stream, t]] += 1
                 reward_sum[next_obs[*stream, t]] += reward[*stream, t]
+                if (visits >= config.known_visits).all() and not reward_sum.any():
+                    visits[:] = 0
 
     return run
 
@@ -192,6 +194,39 @@ def test_policy_equals_the_oracle_with_random_ties(lockstep):
         _close(policy, noise, best)
         sizes.add(best.sum())
     assert {1, 2} < sizes
+
+
+def test_policy_equals_the_oracle_where_rewards_come_late(lockstep):
+    config = MbieEbConfig(late_reward_ratio=1.0, random_action_rate=0.0)
+    for _, noise, best, policy in lockstep(config, num_steps=120):
+        _close(policy, noise, np.arange(5) == best.argmax())
+
+
+def test_late_streams_are_paid_nothing_until_their_time():
+    num_streams, num_steps = 10, 60
+    config = MbieEbConfig(late_reward_ratio=0.3)
+    history = _make(_SMALL, config, num_streams, num_steps)(0, _SMALL.tasks)
+    transition = history.transition
+    on_goal = (transition.next_obs == _SMALL.tasks[:, None, None]).all(-1)
+    withheld = on_goal & (transition.reward == 0)
+    late = withheld.any((0, 2))
+    assert late.sum() == 3
+    np.testing.assert_array_equal(transition.reward[:, ~late], on_goal[:, ~late])
+    last = [np.flatnonzero(stream.any(0)).max() for stream in withheld.swapaxes(0, 1)[late]]
+    for step, delay in zip(sorted(last), (20, 40, 60), strict=True):
+        assert delay - 10 < step < delay
+    for stream, step in zip(np.flatnonzero(late), last, strict=True):
+        after = np.s_[:, stream, step + 1 :]
+        np.testing.assert_array_equal(transition.reward[after], on_goal[after])
+        assert not transition.reward[:, stream, : step + 1].any()
+
+
+def test_a_search_in_vain_starts_over():
+    config = MbieEbConfig(random_action_rate=0.0, final_random_action_rate=0.0)
+    history = _make(_ROOM, config, 1, 480)(0, _NOWHERE)
+    cells = history.transition.next_obs[0, 0]
+    seen = [len(np.unique(cells[start : start + 160], axis=0)) for start in (0, 160, 320)]
+    assert seen == [81, 81, 81]
 
 
 @pytest.mark.parametrize("num_sweeps", [0, 1, 12])
