@@ -18,7 +18,11 @@ import jax
 import jax.monitoring
 from jax.experimental import serialize_executable
 
-from compad_jax.runtime import describe_hardware, describe_versions
+from compad_jax.runtime import (
+    describe_hardware,
+    describe_instruction_sets,
+    describe_versions,
+)
 
 _MOST_KEPT = 64  # Programs of a few megabytes each; the oldest go first.
 
@@ -132,7 +136,7 @@ def _fingerprint(args: Any, settings: Any) -> str:
         "structure": str(structure),
         "settings": settings,
         "sources": _sources(),
-        "hardware": describe_hardware(),
+        "hardware": [describe_hardware(), describe_instruction_sets()],
         "versions": describe_versions(),
         "options": {k: str(v) for k, v in sorted(jax.config.values.items())},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),

@@ -28,14 +28,24 @@ def configure(batch_size: int, *, quick_compile: bool = False) -> None:
         batch_size: windows of a training batch.
         quick_compile: see `TrainConfig`.
     """
-    if quick_compile:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
+    _choose_compiler_flags(quick_compile)
     _keep_freed_memory()
     _keep_compiled_programs()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     shares = max(n for n in range(1, cores + 1) if batch_size % n == 0)
     jax.config.update("jax_num_cpu_devices", shares)
+
+
+def _choose_compiler_flags(quick_compile: bool) -> None:
+    """Trades speed for compile time, as far as asked; flags that the user set go first.
+
+    Of unrolled loops only the compiler notices anything: a fifth of the time for a training
+    step, which then is no faster.
+    """
+    flags = ["--xla_backend_extra_options=xla_cpu_disable_loop_unrolling=true"]
+    if quick_compile:
+        flags.append("--xla_backend_optimization_level=0")
+    os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")])
 
 
 def _keep_freed_memory() -> None:
@@ -81,6 +91,15 @@ def _processor() -> str:
         return f"{len(models)} x {models[0]}"
     except (OSError, IndexError):
         return platform.processor() or platform.machine()
+
+
+def describe_instruction_sets() -> str:
+    """What the processor can do, where the system tells: machines of one name may differ."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return ""
 
 
 def describe_versions() -> dict[str, str]:

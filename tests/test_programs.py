@@ -63,7 +63,10 @@ def test_what_the_cache_of_jax_held_is_not_kept(directory):
     assert len(list(directory.iterdir())) == 1
 
 
-@pytest.mark.parametrize("fact", ["_sources", "describe_hardware", "describe_versions"])
+@pytest.mark.parametrize(
+    "fact",
+    ["_sources", "describe_hardware", "describe_instruction_sets", "describe_versions"],
+)
 def test_nor_is_one_from_elsewhere(directory, load, monkeypatch, fact):
     assert load() == 1
     monkeypatch.setattr(programs, fact, lambda: "another")

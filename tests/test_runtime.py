@@ -39,6 +39,7 @@ def test_nothing_happens_without_glibc(monkeypatch, library):
 @pytest.mark.parametrize(("batch_size", "devices"), [(24, 4), (18, 3), (7, 1), (2, 2)])
 def test_cores_share_a_batch_evenly(monkeypatch, batch_size, devices):
     chosen = {}
+    monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
     monkeypatch.setattr(jax.config, "update", lambda name, value: chosen.update({name: value}))
     runtime.configure(batch_size)
@@ -59,6 +60,14 @@ def test_processor_where_there_is_no_cpuinfo(monkeypatch):
     monkeypatch.setattr("builtins.open", no_file)
     monkeypatch.setattr(platform, "processor", lambda: "")
     assert runtime.describe_hardware().endswith(f", {platform.machine()}")
+
+
+def test_instruction_sets(tmp_path, monkeypatch):
+    info, real = tmp_path / "cpuinfo", open
+    monkeypatch.setattr("builtins.open", lambda path, **keywords: real(info, **keywords))
+    assert runtime.describe_instruction_sets() == ""
+    info.write_text("model name\t: A\nflags\t: fma avx2\n\nmodel name\t: A\nflags\t: fma avx2\n")
+    assert runtime.describe_instruction_sets().split() == ["flags", ":", "fma", "avx2"]
 
 
 def test_versions():
@@ -126,10 +135,22 @@ def test_stopwatch_writes_phases_and_where_they_were_measured(tmp_path, monkeypa
     assert facts["versions"]["jax"] == jax.__version__
 
 
-@pytest.mark.parametrize(("quick", "expected"), [(True, "--a=1 --xla_backend"), (False, "--a=1")])
-def test_quick_compile_is_a_flag_of_the_compiler(monkeypatch, quick, expected):
+@pytest.mark.parametrize("quick", [True, False])
+def test_flags_of_the_compiler(monkeypatch, quick):
     monkeypatch.setattr(jax.config, "update", lambda name, value: None)
-    monkeypatch.setenv("XLA_FLAGS", "--a=1")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=1")
     runtime.configure(1, quick_compile=quick)
-    assert os.environ["XLA_FLAGS"].startswith(expected)
-    assert ("optimization_level=0" in os.environ["XLA_FLAGS"]) == quick
+    flags = os.environ["XLA_FLAGS"].split()
+    assert flags[-1] == "--xla_backend_optimization_level=1"  # The user's, last: it counts.
+    assert ("--xla_backend_optimization_level=0" in flags) == quick
+    assert "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling=true" in flags
+
+
+def test_the_compiler_knows_its_flags():
+    """An unknown one would end the process."""
+    code = (
+        "import os; from compad_jax import runtime; runtime.configure(2, quick_compile=True);"
+        "import jax; print(jax.jit(lambda x: x + 1)(1))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "2", done.stderr
