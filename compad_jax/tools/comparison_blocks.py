@@ -44,6 +44,26 @@ def rewards(summaries: Sequence[Summary]) -> str:
     return f"{markdown_table(rows)}\n\n{_place(summaries)}"
 
 
+def rooms(summaries: Sequence[Summary]) -> str:
+    """A line an evaluation, each in an environment or on a split of its own."""
+    return markdown_table(
+        [
+            {
+                "grid": f"{summary['config']['env']['grid_size']}",
+                "horizon": summary["horizon"],
+                "split seed": summary["config"]["env"]["split_seed"],
+                "acting": summary["action_selection"],
+                "last tenth of the episodes [95% CI]": final_of(summary),
+                "worst goal": f"{percent(_worst(summary))}%",
+                "all episodes": f"{percent(summary['fraction_of_optimum'])}%",
+                "goals": summary["num_tasks"],
+                "commit": summary["commit"],
+            }
+            for summary in summaries
+        ]
+    )
+
+
 def phases(summaries: Sequence[Summary]) -> str:
     """A line a run: the seconds of its phases."""
     rows = {}

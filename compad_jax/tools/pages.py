@@ -6,6 +6,7 @@ A page marks such a part with `<!-- KIND:NAME -->` and `<!-- /KIND -->`, each on
 own; what stands between them is replaced by what the results say.
 """
 
+import glob
 import json
 import re
 from collections.abc import Callable
@@ -26,12 +27,18 @@ def _of_comparison(block: Callable[[list[comparison_blocks.Summary]], str]) -> C
     return lambda name: block(json.loads(_read(f"results/{name}/comparison.json")))
 
 
+def _of_summaries(name: str) -> str:
+    paths = sorted(glob.glob(f"results/{name}/*.json"))
+    return comparison_blocks.rooms([json.loads(_read(path)) for path in paths])
+
+
 # What a block of each kind says, by its name.
 _KINDS: dict[str, Callable[[str], str]] = {
     "bench": lambda name: BLOCKS[name](read_results(BENCH)),
     "table": lambda name: _read(f"results/{name}/table.md").rstrip(),
     "returns": _of_comparison(comparison_blocks.returns),
     "rewards": _of_comparison(comparison_blocks.rewards),
+    "rooms": _of_summaries,
     "phases": _of_comparison(comparison_blocks.phases),
     "cost": _of_comparison(comparison_blocks.cost),
 }

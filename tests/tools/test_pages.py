@@ -92,6 +92,16 @@ def test_rewards_are_of_sampled_actions(summaries):
     assert [float(x) for x in rows[0][-1].split()] == first
 
 
+def test_rooms_say_which_room_it_was(summaries):
+    first = summaries[0]
+    (row,) = _cells(comparison_blocks.rooms([first]))
+    env = first["config"]["env"]
+    assert [int(cell) for cell in row[:3]] == [env["grid_size"], env["horizon"], env["split_seed"]]
+    assert row[3] == first["action_selection"]
+    assert float(row[4].split("%")[0]) == round(100 * first["final_fraction_of_optimum"], 1)
+    assert row[-1] == first["commit"]
+
+
 def test_phases_have_a_row_a_run_and_the_cost_is_the_first_ones(summaries):
     rows = _cells(comparison_blocks.phases(summaries))
     assert [row[0] for row in rows] == list(dict.fromkeys(s["run"] for s in summaries))
