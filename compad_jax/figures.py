@@ -186,6 +186,11 @@ def final_of(summary: Summary, form: str = "{}% [{}, {}]") -> str:
     return form.format(*map(percent, (summary["final_fraction_of_optimum"], *interval)))
 
 
+def worst_of(summary: Summary) -> str:
+    """Final percentage of the goal where it is lowest."""
+    return f"{percent(min(goal['final_fraction_of_optimum'] for goal in summary['per_task']))}%"
+
+
 def shorten(text: str, size: int) -> str:
     """Replaces the middle of a text that is too long."""
     head = (size - 2) // 2

@@ -28,7 +28,7 @@ _MOST_KEPT = 64  # Programs of a few megabytes each; the oldest go first.
 
 
 def load(name: str, *args: Any, settings: Any) -> jax.stages.Compiled | None:
-    """Loads a program that `load_or_compile` compiled and kept, if there is one.
+    """Loads a program that `compile_and_keep` made, if there is one.
 
     A program is found again only on the same hardware, with the same libraries, options of
     JAX and sources of this package.
@@ -49,10 +49,10 @@ def load(name: str, *args: Any, settings: Any) -> jax.stages.Compiled | None:
         return None
 
 
-def load_or_compile(
+def compile_and_keep(
     name: str, function: jax.stages.Wrapped, *args: Any, settings: Any
 ) -> jax.stages.Compiled:
-    """Compiles a jitted function, unless the same was compiled and kept before; see `load`.
+    """Compiles a jitted function, and keeps it for `load`.
 
     Args:
         name: see `load`.
@@ -63,9 +63,6 @@ def load_or_compile(
     Returns:
         The compiled function.
     """
-    kept = load(name, *args, settings=settings)
-    if kept:
-        return kept
     lowered, hits = function.lower(*args), _hits.count
     compiled = lowered.compile()
     path = _path(name, args, settings)
@@ -73,6 +70,14 @@ def load_or_compile(
     if path and _hits.count == hits:
         _write(path, compiled)
     return compiled
+
+
+def load_or_compile(
+    name: str, function: jax.stages.Wrapped, *args: Any, settings: Any
+) -> jax.stages.Compiled:
+    """Loads a program, or compiles and keeps it where there is none; see `load`."""
+    kept = load(name, *args, settings=settings)
+    return kept or compile_and_keep(name, function, *args, settings=settings)
 
 
 def _path(name: str, args: Any, settings: Any) -> str | None:

@@ -17,6 +17,7 @@ from compad_jax.figures import (
     save_learning_curve,
     shorten,
     title_of,
+    worst_of,
 )
 
 _OUTCOME = {True: "pass", False: "FAIL", None: "not measured"}
@@ -122,14 +123,13 @@ def table(summaries: Sequence[Summary], *, width: int = 110) -> str:
 
 def _row(summary: Summary) -> dict[str, str]:
     """One evaluation in the table."""
-    worst = min(goal["final_fraction_of_optimum"] for goal in summary["per_task"])
     return {
         "run": summary["run"],
         "method": summary["method"],
         "acting": summary["action_selection"],
         "overall": f"{percent(summary['fraction_of_optimum'])}%",
         "final [95% CI]": final_of(summary),
-        "worst goal": f"{percent(worst)}%",
+        "worst goal": worst_of(summary),
         "to 90%": str(summary["episodes_to_90_percent"] or "never"),
         "compressions": f"{summary['num_compressions']:,}",
         "steps/s": f"{summary['env_steps_per_second']:,.0f}",

@@ -24,7 +24,7 @@ from compad_jax.envs.split import split_tasks
 from compad_jax.logger import MetricsLogger, read_metrics
 from compad_jax.models import Params, Policy, make_policy
 from compad_jax.optimizer import make_optimizer
-from compad_jax.programs import load, load_or_compile
+from compad_jax.programs import compile_and_keep, load, load_or_compile
 from compad_jax.progress import Progress
 from compad_jax.restore import MakePolicy, restore_policy, warm_start
 from compad_jax.runtime import Stopwatch
@@ -70,13 +70,13 @@ def train(
         FloatingPointError: the loss is not finite; the last checkpoint is from before.
     """
     claim_workdir(config, workdir)
-    if _is_finished(config, workdir, parts):
-        print(f"{workdir}: training is finished ({config.train.train_timesteps} steps)")
-        return
-    mesh = sharding.make_mesh()
-    sharding.check_batch_size(config.train.train_batch_size, mesh)
     stopwatch = stopwatch or Stopwatch()
     with Checkpoints(workdir) as checkpoints:
+        if _is_finished(config, workdir, checkpoints, parts):
+            print(f"{workdir}: training is finished ({config.train.train_timesteps} steps)")
+            return
+        mesh = sharding.make_mesh()
+        sharding.check_batch_size(config.train.train_batch_size, mesh)
         ready = prepare(config, mesh, parts, stopwatch)
         state = _restore(checkpoints, ready.state, config.train.init_from)
         num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
@@ -95,12 +95,11 @@ def train(
             _loop(config, workdir, state, job, checkpoints)
 
 
-def _is_finished(config: Config, workdir: str, parts: Parts) -> bool:
+def _is_finished(config: Config, workdir: str, checkpoints: Checkpoints, parts: Parts) -> bool:
     """Whether the parameters after the last step are there, and whole."""
     last = config.train.train_timesteps
-    with Checkpoints(workdir) as checkpoints:
-        if last not in checkpoints.steps:
-            return False
+    if last not in checkpoints.steps:
+        return False
     return restore_policy(config, workdir, make_policy=parts.make_policy)[1] == last
 
 
@@ -137,7 +136,7 @@ def prepare(config: Config, mesh: jax.sharding.Mesh, parts: Parts, stopwatch: St
     init_key, step_key, _ = _keys(config)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
     init = make_init(policy, optimizer, mesh)
-    compile_init = partial(load_or_compile, "init", init, init_key, settings=settings)
+    compile_init = partial(compile_and_keep, "init", init, init_key, settings=settings)
 
     @stopwatch.phase("compile")
     def compile_steps() -> tuple[TrainState, TrainSteps]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from compad_jax.figures import Summary, final_of, percent
+from compad_jax.figures import Summary, final_of, percent, worst_of
 from compad_jax.report import markdown_table
 
 
@@ -15,7 +15,7 @@ def returns(summaries: Sequence[Summary]) -> str:
             "acting": summary["action_selection"],
             "training seed": summary["config"]["train"]["seed"],
             "last tenth of the episodes [95% CI]": final_of(summary),
-            "worst goal": f"{percent(_worst(summary))}%",
+            "worst goal": worst_of(summary),
             "all episodes": f"{percent(summary['fraction_of_optimum'])}%",
             "episodes to 90%": summary["episodes_to_90_percent"] or "never",
         }
@@ -54,7 +54,7 @@ def rooms(summaries: Sequence[Summary]) -> str:
                 "split seed": summary["config"]["env"]["split_seed"],
                 "acting": summary["action_selection"],
                 "last tenth of the episodes [95% CI]": final_of(summary),
-                "worst goal": f"{percent(_worst(summary))}%",
+                "worst goal": worst_of(summary),
                 "all episodes": f"{percent(summary['fraction_of_optimum'])}%",
                 "goals": summary["num_tasks"],
                 "commit": summary["commit"],
@@ -84,10 +84,6 @@ def cost(summaries: Sequence[Summary]) -> str:
         f"{timing['peak_memory_gib']:.1f} GiB: {seconds['compile']:.0f} s compiling and collecting "
         f"side by side, {seconds['train']:.0f} s training, {seconds['evaluate']:.0f} s evaluating."
     )
-
-
-def _worst(summary: Summary) -> float:
-    return min(goal["final_fraction_of_optimum"] for goal in summary["per_task"])
 
 
 def _place(summaries: Sequence[Summary]) -> str:
