@@ -19,9 +19,10 @@ def smoothed_cross_entropy(logits: jax.Array, action: jax.Array, smoothing: floa
     Source: Szegedy et al. (2016), Rethinking the inception architecture, section 7.
     """
     chex.assert_equal_shape_prefix([logits, action], action.ndim)
-    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-    chosen = jnp.take_along_axis(log_probs, action[..., None].astype(jnp.int32), axis=-1)[..., 0]
-    return -(1 - smoothing) * chosen - smoothing * log_probs.mean(-1)
+    num_actions = logits.shape[-1]
+    # A product, because the gradient of a lookup is a scatter, which is a loop on a CPU.
+    target = (1 - smoothing) * jax.nn.one_hot(action, num_actions) + smoothing / num_actions
+    return -(target * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(-1)
 
 
 def loss_floor(log_probs: jax.Array, smoothing: float) -> jax.Array:

@@ -6,7 +6,7 @@ import jax
 import optax
 
 from compad_jax.config import OptimizerConfig
-from compad_jax.packing import HEAD, REST, packed
+from compad_jax.packing import HEAD, REST
 
 # Makes the size of a Muon update that of an AdamW update, so that both share one `lr`.
 _MUON_UPDATE_RMS = 0.2
@@ -33,11 +33,11 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         num_steps: length of the schedule, warmup included.
 
     Returns:
-        The gradient transformation.
+        The gradient transformation, of packed parameters and gradients (`packing.pack`).
     """
     make = {"adamw": _make_adamw, "muon": _make_muon}[config.name]
     clip = optax.clip_by_global_norm(config.grad_clip_norm)
-    return packed(optax.chain(clip, make(config, make_schedule(config, num_steps))))
+    return optax.chain(clip, make(config, make_schedule(config, num_steps)))
 
 
 def _make_adamw(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -1,14 +1,14 @@
 """Dozens of small parameters as a few large arrays, for what treats each of them alike.
 
 A program that updates every parameter by itself has dozens of copies of each operation: it
-is longer, and slower.
+compiles longer, and runs slower.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 REST = "rest"  # The group of all that is no kernel.
@@ -33,25 +33,14 @@ def pack(tree: Any) -> dict[str, jax.Array]:
 
 
 def unpack(packed: dict[str, jax.Array], like: Any) -> Any:
-    """The inverse of `pack`, into the structure of `like`."""
+    """The inverse of `pack`, into the structure and the shapes of `like`."""
     groups = _groups(like)
-    rest = ravel_pytree(groups.get(REST, []))[1](packed[REST])
-    parts = {name: iter(packed[name]) for name in groups} | {REST: iter(rest)}
+    rest = groups.get(REST, [])
+    ends = np.cumsum([leaf.size for leaf in rest])[:-1]
+    vectors = jnp.split(packed[REST], ends)
+    parts = {name: iter(packed[name]) for name in groups}
+    parts[REST] = (v.reshape(x.shape) for v, x in zip(vectors, rest, strict=True))
     return jax.tree_util.tree_map_with_path(lambda path, x: next(parts[_group(path, x)]), like)
-
-
-def packed(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Runs `inner` on packed gradients and parameters; its state is packed, too."""
-
-    def init(params: Any) -> Any:
-        return inner.init(pack(params))
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        packed_params = None if params is None else pack(params)
-        packed_updates, state = inner.update(pack(updates), state, packed_params)
-        return unpack(packed_updates, updates), state
-
-    return optax.GradientTransformation(init, update)
 
 
 def _groups(tree: Any) -> dict[str, list[jax.Array]]:

@@ -27,57 +27,36 @@ from compad_jax.runtime import (
 _MOST_KEPT = 64  # Programs of a few megabytes each; the oldest go first.
 
 
-def load(name: str, *args: Any, settings: Any) -> jax.stages.Compiled | None:
-    """Loads a program that `compile_and_keep` made, if there is one.
+def load_or_compile(
+    name: str, function: jax.stages.Wrapped, *args: Any, settings: Any
+) -> jax.stages.Compiled:
+    """Loads a program, or compiles and keeps it where there is none.
 
     A program is found again only on the same hardware, with the same libraries, options of
     JAX and sources of this package.
 
     Args:
         name: of the program, for people and to tell it from others with these settings.
+        function: jitted; its compiler options are taken to follow from the sources.
         args: what it will be called with; shapes, types and shardings suffice.
         settings: what decides, beside the sources, what it is: plain values. None: it
             cannot be told, and the program is not kept.
 
     Returns:
-        The compiled function, or None if there is none, or one that cannot be read.
-    """
-    path = _path(name, args, settings)
-    try:
-        return _read(path) if path else None
-    except Exception:  # Missing, or damaged in whatever way.
-        return None
-
-
-def compile_and_keep(
-    name: str, function: jax.stages.Wrapped, *args: Any, settings: Any
-) -> jax.stages.Compiled:
-    """Compiles a jitted function, and keeps it for `load`.
-
-    Args:
-        name: see `load`.
-        function: jitted.
-        args: see `load`.
-        settings: see `load`.
-
-    Returns:
         The compiled function.
     """
+    path = _path(name, args, settings)
+    if path:
+        try:
+            return _read(path)
+        except Exception:  # Missing, or damaged in whatever way.
+            pass
     lowered, hits = function.lower(*args), _hits.count
     compiled = lowered.compile()
-    path = _path(name, args, settings)
     # What comes out of JAX's cache loses its code when serialised again (jaxlib 0.10).
     if path and _hits.count == hits:
         _write(path, compiled)
     return compiled
-
-
-def load_or_compile(
-    name: str, function: jax.stages.Wrapped, *args: Any, settings: Any
-) -> jax.stages.Compiled:
-    """Loads a program, or compiles and keeps it where there is none; see `load`."""
-    kept = load(name, *args, settings=settings)
-    return kept or compile_and_keep(name, function, *args, settings=settings)
 
 
 def _path(name: str, args: Any, settings: Any) -> str | None:

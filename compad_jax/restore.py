@@ -11,7 +11,7 @@ from compad_jax.checks import ConfigError
 from compad_jax.config import Config, load_json
 from compad_jax.envs import make_env
 from compad_jax.envs.base import EnvSpec
-from compad_jax.models import Params, Policy, init_params, make_policy
+from compad_jax.models import Params, Policy, make_policy, param_shapes
 
 MakePolicy = Callable[[Config, EnvSpec], Policy]
 
@@ -34,14 +34,17 @@ def restore_policy(
         ConfigError: no usable checkpoint is there.
     """
     policy = make_policy(config, make_env(config.env).spec)
-    abstract = jax.eval_shape(lambda: init_params(policy, jax.random.key(0)))
-    everywhere = sharding.replicated(sharding.make_mesh())
-    placed = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), abstract
-    )
     with Checkpoints(workdir) as checkpoints:
-        step, params = checkpoints.restore_params(placed, which)
+        step, params = checkpoints.restore_params(placed_shapes(policy), which)
     return policy, step, params
+
+
+def placed_shapes(policy: Policy) -> Params:
+    """Shapes and types of the parameters as they should be restored: whole on every device."""
+    everywhere = sharding.replicated(sharding.make_mesh())
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), param_shapes(policy)
+    )
 
 
 def warm_start(params: Params, run: str) -> Params:

@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from tqdm import tqdm
 
 from compad_jax import sharding
@@ -22,14 +24,14 @@ from compad_jax.data.sampler import Sampler, make_sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.logger import MetricsLogger, read_metrics
-from compad_jax.models import Params, Policy, make_policy
+from compad_jax.models import Params, Policy, init_params, make_policy
 from compad_jax.optimizer import make_optimizer
-from compad_jax.programs import compile_and_keep, load, load_or_compile
+from compad_jax.programs import load_or_compile
 from compad_jax.progress import Progress
-from compad_jax.restore import MakePolicy, restore_policy, warm_start
-from compad_jax.runtime import Stopwatch
+from compad_jax.restore import MakePolicy, placed_shapes, restore_policy, warm_start
+from compad_jax.runtime import Stopwatch, no_garbage_collection
 from compad_jax.sources import make_source
-from compad_jax.train_step import TrainState, make_init, make_train_steps
+from compad_jax.train_step import TrainState, make_init, make_train_steps, make_unpack
 from compad_jax.validation import make_validation, score
 
 
@@ -78,7 +80,7 @@ def train(
         mesh = sharding.make_mesh()
         sharding.check_batch_size(config.train.train_batch_size, mesh)
         ready = prepare(config, mesh, parts, stopwatch)
-        state = _restore(checkpoints, ready.state, config.train.init_from)
+        state = _restore(config, checkpoints, ready)
         num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
         print(f"{workdir}: {num_parameters:,} parameters, at step {int(state.step)}", flush=True)
         _, step_key, measure_key = _keys(config)
@@ -88,6 +90,7 @@ def train(
             train_steps=ready.train_steps,
             dataset=ready.datasets["train"],
             key=step_key,
+            unpack=make_unpack(ready.policy),
             validate=validate,
             judge=lambda rows: training_criteria(rows, config, num_actions),
         )
@@ -108,6 +111,7 @@ class Ready(NamedTuple):
 
     policy: Policy
     sample: Sampler
+    init: Callable[[Params], TrainState]
     state: TrainState  # Before any training.
     train_steps: TrainSteps  # Compiled.
     datasets: dict[str, Dataset]  # See `load_datasets`.
@@ -135,32 +139,27 @@ def prepare(config: Config, mesh: jax.sharding.Mesh, parts: Parts, stopwatch: St
 
     init_key, step_key, _ = _keys(config)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
-    init = make_init(policy, optimizer, mesh)
-    compile_init = partial(compile_and_keep, "init", init, init_key, settings=settings)
+    init = make_init(optimizer, mesh)
 
     @stopwatch.phase("compile")
     def compile_steps() -> tuple[TrainState, TrainSteps]:
-        known = load("init", init_key, settings=settings)
-        # Where that must be compiled, too, its outputs' shapes are enough to go on with.
-        shapes = None if known else jax.eval_shape(init, init_key)
-        drawn = pool.submit(lambda: (known or compile_init())(init_key))
-        state = shapes or drawn.result()
+        state = init(init_params(policy, init_key))
         train_steps = make_train_steps(policy, optimizer, sample, config, mesh)
         args = (state, dataset, step_key)
-        compiled = load_or_compile("train_steps", train_steps, *args, settings=settings)
-        return drawn.result(), compiled
+        return state, load_or_compile("train_steps", train_steps, *args, settings=settings)
 
     # The main thread collects: that may take minutes, and only there can Ctrl-C stop it.
-    with ThreadPoolExecutor(2) as pool:
+    with no_garbage_collection(), ThreadPoolExecutor(1) as pool:
         compiled = pool.submit(compile_steps)
         with stopwatch.phase("collect"):
             datasets = load_datasets(config, mesh)
-        return Ready(policy, sample, *compiled.result(), datasets)
+        return Ready(policy, sample, init, *compiled.result(), datasets)
 
 
-def _keys(config: Config) -> jax.Array:
+def _keys(config: Config) -> list[jax.Array]:
     """PRNG keys [3]: of the first parameters, of the steps, of what is measured."""
-    return jax.random.split(jax.random.key(config.train.seed), 3)
+    words = np.random.SeedSequence(config.train.seed).generate_state(6).reshape(3, 2)
+    return [jax.random.wrap_key_data(jnp.asarray(pair), impl="threefry2x32") for pair in words]
 
 
 class _Job(NamedTuple):
@@ -169,6 +168,7 @@ class _Job(NamedTuple):
     train_steps: TrainSteps
     dataset: Dataset
     key: jax.Array
+    unpack: Callable[[dict[str, jax.Array]], Params]
     validate: Callable[[Params], dict[str, Any]]
     judge: Callable[[list[dict[str, Any]]], list[Criterion]]  # Of the lines logged so far.
 
@@ -187,11 +187,12 @@ def _loop(
             last = step == settings.train_timesteps
             progress.push(step, metrics)
             if last or step % settings.eval_every == 0:
-                metrics = progress.measure(partial(job.validate, state.params))
+                metrics = progress.measure(partial(job.validate, job.unpack(state.params)))
             if last or stop or step % settings.checkpoint_every == 0:
                 progress.flush()
                 logger.write_criteria(step, job.judge(read_metrics(workdir)))
-                checkpoints.save(step, state.params, _rest(state), score(metrics))
+                params = job.unpack(state.params)
+                checkpoints.save(step, params, _rest(state), score(metrics))
             if stop and not last:
                 raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}")
 
@@ -247,13 +248,16 @@ def _rest(state: TrainState) -> dict[str, Any]:
     return {"step": state.step, "opt_state": state.opt_state}
 
 
-def _restore(checkpoints: Checkpoints, state: TrainState, init_from: str) -> TrainState:
+def _restore(config: Config, checkpoints: Checkpoints, ready: Ready) -> TrainState:
     """The newest saved state, or the first one where there is none."""
-    restored = checkpoints.restore_latest(state.params, _rest(state))
-    if not restored:
-        return state._replace(params=warm_start(state.params, init_from)) if init_from else state
-    _, params, rest = restored
-    return TrainState(params=params, **rest)
+    restored = checkpoints.restore_latest(placed_shapes(ready.policy), _rest(ready.state))
+    if restored:
+        _, params, rest = restored
+        return ready.init(params)._replace(**rest)
+    if config.train.init_from:
+        params = init_params(ready.policy, _keys(config)[0])
+        return ready.init(warm_start(params, config.train.init_from))
+    return ready.state
 
 
 class _StopRequest:

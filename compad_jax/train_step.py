@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from compad_jax import sharding
@@ -17,13 +18,14 @@ from compad_jax.losses import masked_mean, smoothed_cross_entropy
 from compad_jax.models import (
     Params,
     Policy,
-    init_params,
+    param_shapes,
     reconstruct_segments,
     reconstruction_loss,
     unroll,
 )
 from compad_jax.optimizer import make_schedule
-from compad_jax.runtime import quick_compile_options
+from compad_jax.packing import pack, unpack
+from compad_jax.runtime import quick_compile_options, train_compile_options
 from compad_jax.types import Segments
 
 
@@ -31,7 +33,7 @@ class TrainState(NamedTuple):
     """All that a step changes."""
 
     step: jax.Array  # int []
-    params: Params
+    params: dict[str, jax.Array]  # Packed, see `packing.pack`.
     opt_state: optax.OptState
 
 
@@ -49,16 +51,22 @@ class Metrics(NamedTuple):
 
 
 def make_init(
-    policy: Policy, optimizer: optax.GradientTransformation, mesh: Mesh
-) -> jax.stages.Wrapped:
-    """Builds the jitted function key -> first state, made in place on every device of the mesh."""
+    optimizer: optax.GradientTransformation, mesh: Mesh
+) -> Callable[[Params], TrainState]:
+    """Builds the jitted function from a policy's parameters to the state before any step."""
 
-    def init(key: jax.Array) -> TrainState:
-        params = init_params(policy, key)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    def init(params: Params) -> TrainState:
+        packed = pack(params)
+        return TrainState(jnp.zeros((), jnp.int32), packed, optimizer.init(packed))
 
     options = quick_compile_options()
     return jax.jit(init, out_shardings=sharding.replicated(mesh), compiler_options=options)
+
+
+def make_unpack(policy: Policy) -> Callable[[dict[str, jax.Array]], Params]:
+    """Builds the jitted function from packed parameters to the policy's."""
+    shapes = param_shapes(policy)
+    return jax.jit(lambda packed: unpack(packed, shapes), compiler_options=quick_compile_options())
 
 
 def loss_fn(
@@ -120,21 +128,23 @@ def _reconstruction(
 
 def make_gradient(
     policy: Policy, smoothing: float, has_dropout: bool, mesh: Mesh
-) -> Callable[[Params, Segments, jax.Array], tuple[Params, Metrics]]:
-    """Builds (params, segments [B, S, L], key) -> (gradient, metrics), split over the mesh.
+) -> Callable[[Params, Segments, jax.Array], tuple[dict[str, jax.Array], Metrics]]:
+    """Builds (params, segments [B, S, L], key) -> (packed gradient, metrics), over the mesh.
 
     Each device differentiates its own share of the loss and the shares are added once at
     the end. Left to the partitioner, every segment of the backward scan would wait for
     the other devices.
     """
 
-    def share(params: Params, segments: Segments, key: jax.Array) -> tuple[Params, Metrics]:
+    def share(
+        params: Params, segments: Segments, key: jax.Array
+    ) -> tuple[dict[str, jax.Array], Metrics]:
         params = jax.lax.pcast(params, "data", to="varying")
         device_key = jax.random.fold_in(key, jax.lax.axis_index("data")) if has_dropout else None
         gradient, metrics = jax.grad(loss_fn, has_aux=True)(
             params, policy, segments, smoothing, device_key, "data"
         )
-        return jax.lax.psum((gradient, metrics), "data")
+        return jax.lax.psum((pack(gradient), metrics), "data")
 
     everywhere, split = PartitionSpec(), PartitionSpec("data")
     return jax.shard_map(
@@ -153,7 +163,7 @@ def make_train_steps(
 
     Args:
         policy: the policy.
-        optimizer: the gradient transformation.
+        optimizer: the gradient transformation, of packed parameters.
         sample: draws a batch inside the step.
         config: all settings.
         mesh: the devices; batches are split over them.
@@ -167,26 +177,41 @@ def make_train_steps(
     has_dropout = config.model.tf_dropout > 0 or config.model.tf_attn_dropout > 0
     gradient_of = make_gradient(policy, config.optimizer.label_smoothing, has_dropout, mesh)
 
+    shapes = param_shapes(policy)
+
     def one_step(
         state: TrainState, dataset: Dataset, key: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        sample_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        sample_key = dropout_key = jax.random.fold_in(key, state.step)
+        if has_dropout:
+            sample_key, dropout_key = jax.random.split(sample_key)
         segments = sample(sample_key, dataset)
-        gradient, metrics = gradient_of(state.params, segments, dropout_key)
+        gradient, metrics = gradient_of(unpack(state.params, shapes), segments, dropout_key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         extra = {"grad_norm": optax.tree.norm(gradient), "lr": schedule(state.step)}
         return TrainState(state.step + 1, params, opt_state), metrics._asdict() | extra
 
-    def many_steps(
+    def train_steps(
         state: TrainState, dataset: Dataset, key: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        state, metrics = jax.lax.scan(
-            lambda state, _: one_step(state, dataset, key), state, length=config.train.log_every
-        )
-        return state, jax.tree.map(lambda x: x.mean(0), metrics)
+        unravel: Any = None
 
-    return jax.jit(many_steps, donate_argnums=0, out_shardings=sharding.replicated(mesh))
+        def step(state: TrainState, _: None) -> tuple[TrainState, jax.Array]:
+            nonlocal unravel
+            state, metrics = one_step(state, dataset, key)
+            vector, unravel = ravel_pytree(metrics)  # One array to average, not ten.
+            return state, vector
+
+        state, vectors = jax.lax.scan(step, state, length=config.train.log_every)
+        return state, unravel(vectors.mean(0))
+
+    return jax.jit(
+        train_steps,
+        donate_argnums=0,
+        out_shardings=sharding.replicated(mesh),
+        compiler_options=train_compile_options(),
+    )
 
 
 def make_measure(
@@ -198,4 +223,4 @@ def make_measure(
         metrics = jax.lax.map(lambda s: loss_fn(params, policy, s, smoothing)[1], segments)
         return jax.tree.map(lambda x: x.mean(0), metrics._asdict())
 
-    return jax.jit(measure)
+    return jax.jit(measure, compiler_options=train_compile_options())

@@ -78,13 +78,16 @@ def sample_segments(
 def _sample_window(uniform: jax.Array, dataset: Dataset, plan: SegmentPlan) -> Segments:
     """One window of one history, [S, L], by 2 + S numbers in [0, 1)."""
     num_rows, num_steps = dataset.floor.shape
-    low, high = jnp.array(plan.min_lengths), jnp.array(plan.max_lengths)
     row = _below(uniform[0], num_rows)
-    lengths = low + _below(uniform[2:], high - low + 1)
-    last_start = 0 if plan.whole_history else num_steps - lengths.sum()
-    beyond = lengths.sum() // 2
-    start = _below(uniform[1], last_start + 1 + 2 * beyond) - beyond
-    start = jnp.clip(start, 0, last_start)
+    low, high = jnp.array(plan.min_lengths), jnp.array(plan.max_lengths)
+    lengths, start = low, jnp.zeros((), jnp.int32)
+    # What can only be one number is not drawn: the compiler would not know that it is one.
+    if plan.min_lengths != plan.max_lengths:
+        lengths += _below(uniform[2:], high - low + 1)
+    if not plan.whole_history:
+        last_start, beyond = num_steps - lengths.sum(), lengths.sum() // 2
+        start = _below(uniform[1], last_start + 1 + 2 * beyond) - beyond
+        start = jnp.clip(start, 0, last_start)
     return cut_segments(dataset, row, start, lengths, max_length=max(plan.max_lengths))
 
 

@@ -5,6 +5,7 @@ Distillation, section 4; actions and sizes as in the seed.
 """
 
 import dataclasses
+from typing import Any
 
 import chex
 import jax
@@ -60,8 +61,9 @@ class DarkRoom:
     def tabular(self, task: jax.Array) -> TabularModel:
         """The task as tables over row * grid_size + column."""
         cells = all_observations(self.spec)
-        after = jnp.clip(cells[:, None] + jnp.asarray(_MOVES), 0, self.grid_size - 1)
-        reward = jnp.all(after == task, axis=-1).astype(jnp.float32)
+        # NumPy, as no task changes it: a constant of every program.
+        after: Any = np.clip(cells[:, None] + _MOVES, 0, self.grid_size - 1)
+        reward = jnp.all(jnp.asarray(after) == task, axis=-1).astype(jnp.float32)
         if self.start == "random":
             initial = jnp.full(len(cells), 1 / len(cells))
         else:

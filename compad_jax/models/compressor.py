@@ -17,7 +17,6 @@ from compad_jax.models.transformer import (
     FeedForward,
     Linear,
     attend,
-    residual_init,
     split_heads,
 )
 from compad_jax.types import KeyValue
@@ -31,13 +30,13 @@ class CompressorBlock(nn.Module):
 
     def setup(self) -> None:
         """Declares the layers."""
-        width, scale = self.config.tf_n_embd, (2 * self.config.encoder_n_layer) ** -0.5
+        width = self.config.tf_n_embd
         self.norm_latent = nn.LayerNorm(dtype=self.dtype)
         self.norm_segment = nn.LayerNorm(dtype=self.dtype)
         self.qkv_latent = Linear(3 * width, dtype=self.dtype)
         self.kv_segment = Linear(2 * width, dtype=self.dtype)
-        self.out = Linear(width, dtype=self.dtype, kernel_init=residual_init(scale))
-        self.feed_forward = FeedForward(self.config, self.dtype, scale)
+        self.out = Linear(width, dtype=self.dtype)
+        self.feed_forward = FeedForward(self.config, self.dtype)
         self.dropout = Dropout(self.config.tf_dropout)
         self.attention_dropout = Dropout(self.config.tf_attn_dropout)
 

@@ -15,7 +15,7 @@ from compad_jax.config import Config, ModelConfig
 from compad_jax.envs.base import EnvSpec
 from compad_jax.models.compressor import Compressor
 from compad_jax.models.reconstruction import Reconstructor
-from compad_jax.models.tokens import first_tokens, token_features
+from compad_jax.models.tokens import token_features
 from compad_jax.models.transformer import Block, Linear, causal_mask
 from compad_jax.types import KeyValue, Tokens
 
@@ -23,7 +23,10 @@ Params = Any
 
 
 class Policy(nn.Module):
-    """Embedding, compressor, decoder and head; every method is pure under `apply`."""
+    """Embedding, compressor, decoder and head; every method is pure under `apply`.
+
+    `init_params` draws the parameters, not `Policy.init`.
+    """
 
     config: ModelConfig
     spec: EnvSpec
@@ -34,15 +37,14 @@ class Policy(nn.Module):
     def setup(self) -> None:
         """Declares the layers."""
         width = self.config.tf_n_embd
-        normal = nn.initializers.normal
-        self.embedding = Linear(width, use_bias=False, dtype=self.dtype, kernel_init=normal(0.3))
-        self.position = self.param("position", normal(0.1), (self.window, width))
+        self.embedding = Linear(width, use_bias=False, dtype=self.dtype)
+        self.position = self.param("position", nn.initializers.zeros, (self.window, width))
         self.blocks = [Block(self.config, self.dtype) for _ in range(self.config.tf_n_layer)]
         self.norm = nn.LayerNorm(dtype=self.dtype)
         self.head = Linear(self.spec.num_actions, dtype=self.dtype)
         if self.config.n_latent:
             shape = (self.config.n_latent, width)
-            self.initial_latents = self.param("initial_latents", normal(1.0), shape)
+            self.initial_latents = self.param("initial_latents", nn.initializers.zeros, shape)
             self.compressor = Compressor(self.config, self.dtype)
         if self.config.reconstruction_weight:
             self.reconstructor = Reconstructor(self.config, self.spec, self.window, self.dtype)
@@ -149,20 +151,3 @@ def make_policy(config: Config, spec: EnvSpec) -> Policy:
         compress_length=config.data.max_compress_length,
         dtype=jnp.dtype(dtype),
     )
-
-
-def init_params(policy: Policy, key: jax.Array) -> Params:
-    """Draws initial parameters (float32)."""
-    tokens = first_tokens(jnp.zeros((1, policy.window, len(policy.spec.obs_sizes)), jnp.int32))
-    mask = jnp.ones((1, policy.window), bool)
-
-    def touch_everything(module: Policy) -> jax.Array:
-        embeddings = module.embed(tokens)
-        memory = module.initial_memory(1)
-        memory = module.compress(memory, module.project(embeddings), mask)
-        if module.config.reconstruction_weight:
-            module.reconstruct(memory, policy.window)
-        return module.decode(memory, embeddings)[0]
-
-    variables: Any = policy.init(key, method=touch_everything)
-    return variables["params"]

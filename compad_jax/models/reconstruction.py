@@ -18,7 +18,6 @@ from compad_jax.models.transformer import (
     FeedForward,
     Linear,
     attend,
-    residual_init,
     split_heads,
 )
 from compad_jax.types import KeyValue, Transition
@@ -37,8 +36,8 @@ class Reconstructor(nn.Module):
         """Memory [B, M, D] -> float32 logits [B, W, classes], see `reconstruction_loss`."""
         chex.assert_rank(memory, 3)
         width, heads = self.config.tf_n_embd, self.config.encoder_n_head
-        normal = nn.initializers.normal(1.0)
-        queries = self.param("queries", normal, (self.window, width)).astype(self.dtype)
+        shape = self.window, width
+        queries = self.param("queries", nn.initializers.zeros, shape).astype(self.dtype)
         x = jnp.broadcast_to(queries, (memory.shape[0], *queries.shape))
         normed = nn.LayerNorm(dtype=self.dtype, name="norm")(memory)
         query = Linear(width, dtype=self.dtype, name="query")(x)
@@ -46,11 +45,8 @@ class Reconstructor(nn.Module):
         (query,), (key, value) = split_heads(query, 1, heads), split_heads(kv, 2, heads)
         everything = jnp.ones((1, 1, 1, memory.shape[1]), bool)
         mixed = attend(query, KeyValue(key, value), everything, Dropout(0.0), deterministic=True)
-        init = residual_init(0.5)
-        x = x + Linear(width, dtype=self.dtype, kernel_init=init, name="out")(mixed)
-        x = x + FeedForward(self.config, self.dtype, 0.5, name="feed_forward")(
-            x, deterministic=True
-        )
+        x = x + Linear(width, dtype=self.dtype, name="out")(mixed)
+        x = x + FeedForward(self.config, self.dtype, name="feed_forward")(x, deterministic=True)
         x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
         return Linear(sum(_sizes(self.spec)), name="head")(x.astype(jnp.float32))
 

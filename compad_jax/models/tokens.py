@@ -3,6 +3,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from compad_jax.envs.base import EnvSpec
 from compad_jax.types import Tokens, Transition
@@ -13,7 +14,7 @@ def token_features(tokens: Tokens, spec: EnvSpec) -> jax.Array:
 
     A dense layer on these features is the sum of one embedding a part (each coordinate of
     s, s' and the current state, the action), a reward direction and the learned null
-    transition; as one matrix product it needs no gather and no scatter.
+    transition; as one matrix product its gradient needs no scatter.
 
     Args:
         tokens: [..., L].
@@ -59,12 +60,16 @@ def _coordinates(obs: jax.Array, spec: EnvSpec) -> jax.Array:
     Coordinates apart, so that rows and columns generalise each by itself; cosines, so that
     neighbours start out alike and goals that were never trained on lie between others.
     """
-    parts = []
-    for i, size in enumerate(spec.obs_sizes):
-        wave = jnp.arange(1, _num_waves(size) + 1)
-        phase = jnp.pi * (obs[..., i, None] + 0.5) / size
-        parts += [jax.nn.one_hot(obs[..., i], size), jnp.cos(wave * phase)]
+    parts = [jnp.asarray(_value_features(n))[obs[..., i]] for i, n in enumerate(spec.obs_sizes)]
     return jnp.concatenate(parts, axis=-1)
+
+
+def _value_features(size: int) -> np.ndarray:
+    """The features of each value of a coordinate, float32 [size, features]."""
+    phase = np.pi * (np.arange(size) + 0.5) / size
+    wave = np.arange(1, _num_waves(size) + 1)
+    features = [np.eye(size), np.cos(wave * phase[:, None])]
+    return np.concatenate(features, axis=1, dtype=np.float32)
 
 
 def _num_waves(size: int) -> int:

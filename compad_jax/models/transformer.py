@@ -125,7 +125,6 @@ class FeedForward(nn.Module):
 
     config: ModelConfig
     dtype: Any
-    residual_scale: float  # Shrinks the output's initial weights with depth.
 
     @nn.compact
     def __call__(self, x: jax.Array, *, deterministic: bool) -> jax.Array:
@@ -133,18 +132,8 @@ class FeedForward(nn.Module):
         hidden = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
         hidden = Linear(self.config.tf_dim_feedforward, dtype=self.dtype, name="wide")(hidden)
         hidden = nn.gelu(hidden)
-        out = Linear(
-            x.shape[-1],
-            dtype=self.dtype,
-            kernel_init=residual_init(self.residual_scale),
-            name="out",
-        )(hidden)
+        out = Linear(x.shape[-1], dtype=self.dtype, name="out")(hidden)
         return Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
-
-
-def residual_init(scale: float) -> nn.initializers.Initializer:
-    """LeCun-normal weights, scaled: keeps the residual stream's variance flat in depth."""
-    return nn.initializers.variance_scaling(scale**2, "fan_in", "truncated_normal")
 
 
 class Block(nn.Module):
@@ -180,7 +169,6 @@ class Block(nn.Module):
         """
         chex.assert_rank(x, 3)
         heads, width = self.config.tf_n_head, self.config.tf_n_embd
-        scale = (2 * self.config.tf_n_layer) ** -0.5
         normed = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
         qkv = Linear(3 * width, dtype=self.dtype, name="qkv")(normed)
         query, key, value = split_heads(qkv, 3, heads)
@@ -191,7 +179,7 @@ class Block(nn.Module):
         x, query, mask = x[:, skip:], query[:, :, skip:], mask[..., skip:, :]
         dropout = Dropout(self.config.tf_attn_dropout)
         mixed = attend(query, present, mask, dropout, deterministic=deterministic)
-        out = Linear(width, dtype=self.dtype, kernel_init=residual_init(scale), name="out")(mixed)
+        out = Linear(width, dtype=self.dtype, name="out")(mixed)
         x = x + Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
-        feed_forward = FeedForward(self.config, self.dtype, scale, name="feed_forward")
+        feed_forward = FeedForward(self.config, self.dtype, name="feed_forward")
         return x + feed_forward(x, deterministic=deterministic), present

@@ -1,12 +1,14 @@
 """Sources by name: the algorithms whose learning is distilled."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
 from compad_jax.checks import ConfigError
 from compad_jax.config import SourceConfig
 from compad_jax.envs.base import Env
+from compad_jax.runtime import plain_compile_options
 from compad_jax.sources.mbie_eb import make_mbie_eb
 from compad_jax.sources.ppo import make_ppo
 from compad_jax.types import History
@@ -35,3 +37,8 @@ def make_source(config: SourceConfig, env: Env) -> Source:
     if config.name not in builders:
         raise ConfigError(f"source.name={config.name!r}: known are {', '.join(builders)}")
     return builders[config.name]()
+
+
+def source_compile_options(name: str) -> dict[str, Any]:
+    """Compiler options for a program that runs the source of this name."""
+    return plain_compile_options() if name == "mbie_eb" else {}

@@ -64,10 +64,10 @@ def make_mbie_eb(
             step = jax.vmap(lambda k, s, a: base.step(env, k, s, a, task))
             timestep = step(jax.random.split(key, num_streams), learner.episode, action)
             entered = env.state_index(timestep.next_obs)
-            streams = jnp.arange(num_streams)
             reward = jnp.where(paid, timestep.reward, 0.0)
-            visits = learner.visits.at[entered, streams].add(1)
-            reward_sum = learner.reward_sum.at[entered, streams].add(reward)
+            here = entered == jnp.arange(len(next_state))[:, None]  # [states, R]
+            visits = learner.visits + here
+            reward_sum = learner.reward_sum + jnp.where(here, reward, 0.0)
             in_vain = (visits >= config.known_visits).all(0) & (reward_sum == 0).all(0)
             visits = jnp.where(in_vain, 0.0, visits)
             after = _Learner(timestep.state, timestep.obs, visits, reward_sum)
@@ -151,7 +151,7 @@ def _greedy_policy(
     entered = optimistic_values(
         mean_reward + bonus, next_state, discount=config.discount, num_sweeps=env.spec.horizon
     )
-    reachable = next_state[env.state_index(learner.obs)]  # [R, A]
+    reachable = jnp.asarray(next_state)[env.state_index(learner.obs)]  # [R, A]
     value = jnp.take_along_axis(entered.T, reachable, axis=1)
     best = value >= value.max(-1, keepdims=True) - _TIE
     if config.ties == "first":

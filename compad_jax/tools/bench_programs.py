@@ -13,10 +13,10 @@ from compad_jax.data.dataset import Dataset, make_datasets
 from compad_jax.data.sampler import make_sampler
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
-from compad_jax.models import make_policy
+from compad_jax.models import init_params, make_policy
 from compad_jax.optimizer import make_optimizer
 from compad_jax.rollout import init_rollout, make_rollout
-from compad_jax.sources import make_source
+from compad_jax.sources import make_source, source_compile_options
 from compad_jax.tools.bench_flops import act_flops, train_flops
 from compad_jax.tools.bench_measure import Program, compile_program
 from compad_jax.train_step import make_init, make_train_steps
@@ -75,7 +75,7 @@ def train_job(config: Config, dataset: Dataset) -> Job:
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
     sample = make_sampler(config)
     key = jax.random.key(config.train.seed)
-    state = [make_init(policy, optimizer, mesh)(key)]
+    state = [make_init(optimizer, mesh)(init_params(policy, key))]
     steps = make_train_steps(policy, optimizer, sample, config, mesh)
     program = compile_program(steps, state[0], dataset, key)
 
@@ -104,8 +104,7 @@ def act_job(config: Config, num_environments: int, num_episodes: int) -> Job:
     """
     env, mesh = make_env(config.env), sharding.make_mesh()
     policy = make_policy(config, env.spec)
-    optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
-    params = make_init(policy, optimizer, mesh)(jax.random.key(0)).params
+    params = jax.device_put(init_params(policy, jax.random.key(0)), sharding.replicated(mesh))
     tasks = jnp.resize(env.tasks, (num_environments, *env.tasks.shape[1:]))
     keys = jax.random.split(jax.random.key(config.eval.seed), num_environments)
     greedy = jnp.arange(num_environments) % 2 == 0
@@ -131,7 +130,8 @@ def source_program(config: Config, num_goals: int) -> tuple[Any, tuple[jax.Array
     """The source on the first goals, jitted, and its arguments."""
     env = make_env(config.env)
     keys = jax.random.split(jax.random.key(config.source.seed), num_goals)
-    source = jax.jit(jax.vmap(make_source(config.source, env)))
+    options = source_compile_options(config.source.name)
+    source = jax.jit(jax.vmap(make_source(config.source, env)), compiler_options=options)
     return source, (keys, jnp.asarray(env.tasks[:num_goals]))
 
 
