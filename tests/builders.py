@@ -66,8 +66,8 @@ def cut(transition: Transition, lengths: list[int], padded_length: int) -> Segme
 def make_model(config: Config, seed: int = 0):
     """(policy, params) with weights large enough that every path matters."""
     policy = make_policy(config, make_env(config.env).spec)
-    params = jax.jit(functools.partial(init_params, policy))(jax.random.key(seed))
-    return policy, jax.tree.map(lambda x: 1.2 * x, params)
+    params = init_params(policy, jax.random.key(seed))
+    return policy, jax.tree.map(lambda x: jnp.asarray(1.2 * x), params)
 
 
 def play(env, keys, actions):

@@ -13,7 +13,7 @@ from compad_jax.data.dataset import Dataset
 from compad_jax.data.sampler import make_sampler
 from compad_jax.envs import make_env
 from compad_jax.losses import smoothed_cross_entropy
-from compad_jax.models import make_policy, unroll
+from compad_jax.models import init_params, make_policy, unroll
 from compad_jax.optimizer import make_optimizer, make_schedule
 from compad_jax.train_step import loss_fn, make_init, make_train_steps
 from tests.builders import cut, make_model, override, random_transitions
@@ -37,7 +37,7 @@ def _compiled(config, num_devices):
 def _setup(config, num_devices=1):
     """(state, dataset, train_steps) of a training on made-up histories."""
     mesh, policy, optimizer, train_steps = _compiled(config, num_devices)
-    state = make_init(policy, optimizer, mesh)(jax.random.key(0))
+    state = make_init(optimizer, mesh)(init_params(policy, jax.random.key(0)))
     shape = (12, config.source.num_steps)
     transition = random_transitions(jax.random.key(1), policy.spec, shape)
     dataset = Dataset(transition, jnp.zeros(shape), jnp.arange(12))
