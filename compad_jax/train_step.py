@@ -25,7 +25,7 @@ from compad_jax.models import (
 )
 from compad_jax.optimizer import make_schedule
 from compad_jax.packing import pack, unpack
-from compad_jax.runtime import quick_compile_options, train_compile_options
+from compad_jax.runtime import quick_compile_options, step_compile_options
 from compad_jax.types import Segments
 
 
@@ -210,7 +210,7 @@ def make_train_steps(
         train_steps,
         donate_argnums=0,
         out_shardings=sharding.replicated(mesh),
-        compiler_options=train_compile_options(),
+        compiler_options=step_compile_options(config.train.fast_start),
     )
 
 
@@ -223,4 +223,4 @@ def make_measure(
         metrics = jax.lax.map(lambda s: loss_fn(params, policy, s, smoothing)[1], segments)
         return jax.tree.map(lambda x: x.mean(0), metrics._asdict())
 
-    return jax.jit(measure, compiler_options=train_compile_options())
+    return jax.jit(measure)

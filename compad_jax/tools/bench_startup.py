@@ -28,7 +28,7 @@ import json, time, jax
 jax.block_until_ready(jax.numpy.zeros(()) + 1)
 print(json.dumps({"done": time.time()}))
 """
-_WARM_STARTS = 2
+_STARTS = 3  # Of each kind, in turn.
 
 
 def first_step(config: Config) -> dict[str, float]:
@@ -57,7 +57,7 @@ class _Start(NamedTuple):
 
 
 def bench_startup(path: str) -> Facts:
-    """Starts processes: one with nothing to build on, then some that find all of it.
+    """Starts processes: with nothing to build on, then with all that those before left.
 
     Args:
         path: of the config file.
@@ -67,16 +67,18 @@ def bench_startup(path: str) -> Facts:
         of a warm start, and the share of both that a bare start takes.
     """
     command = [sys.executable, "-m", __spec__.name, path]
-    with tempfile.TemporaryDirectory() as directory:
-        starts = {"bare": [_start([sys.executable, "-c", _BARE], directory) for _ in range(3)]}
-        starts["cold"] = [_start([*command, directory], directory)]
-        starts["warm"] = [_start([*command, directory], directory) for _ in range(_WARM_STARTS)]
+    starts: dict[str, list[_Start]] = {"bare": [], "cold": [], "warm": []}
+    for _ in range(_STARTS):
+        with tempfile.TemporaryDirectory() as directory:
+            starts["bare"].append(_start([sys.executable, "-c", _BARE], directory))
+            for kind in ("cold", "warm"):
+                starts[kind].append(_start([*command, directory], directory))
     took = {kind: spread([start.seconds for start in some]) for kind, some in starts.items()}
-    facts: Facts = {
-        kind: took[kind]._asdict()
-        | {"cpu_seconds": some[-1].cpu_seconds, "phases": some[-1].phases}
-        for kind, some in starts.items()
-    }
+    facts: Facts = {}
+    for kind, some in starts.items():
+        middle = sorted(some)[_STARTS // 2]
+        shown = {"cpu_seconds": middle.cpu_seconds, "phases": middle.phases}
+        facts[kind] = took[kind]._asdict() | shown
     return facts | {
         "warm_speed_up": share(took["cold"], took["warm"])._asdict(),
         "bare_share_of_cold": share(took["bare"], took["cold"])._asdict(),
