@@ -109,7 +109,7 @@ def _startup(results: Facts) -> str:
         rows.append(
             {
                 "start": kind,
-                "seconds to the first step": f"{facts['median']:.1f}",
+                "seconds to the first step": "{median:.1f} [{low:.1f}, {high:.1f}]".format(**facts),
                 "CPU seconds": f"{facts['cpu_seconds']:.1f}",
                 "of it": ", ".join(f"{name} {s:.1f}" for name, s in phases.items()),
                 "share of a bare start": percent(limit) if limit else "",

@@ -30,6 +30,7 @@ from compad_jax.tools.bench_programs import (
     source_program,
     steps_a_call,
     train_job,
+    vary,
 )
 
 _LONG_CALLS = 200  # Of the long rollout.
@@ -103,6 +104,10 @@ def bench_train(config: Config, scale: Scale, ceilings: Ceilings) -> dict[str, O
     """The training step of the config, and of the seed's."""
     say("train: step")
     outcomes = {"step": _train_step(config, scale.train_steps, scale, ceilings)}
+    if config.train.fast_start:
+        say("train: step without fast_start")
+        slow = vary(config, train__fast_start=False)
+        outcomes["step without fast_start"] = _train_step(slow, scale.train_steps, scale, ceilings)
     if scale.seed_config:
         say("train: seed_new step")
         seed = load_config(scale.seed_config)
