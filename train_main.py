@@ -7,11 +7,10 @@ import os
 import shlex
 import sys
 
-from compad_jax import report, runtime
+from compad_jax import runtime
 from compad_jax.command_line import Arguments, run_program
 from compad_jax.evaluate import evaluate
 from compad_jax.train import Interrupted, claim_workdir, train
-from compad_jax.training_report import write_training_curve
 
 
 def main(arguments: Arguments) -> None:
@@ -25,6 +24,10 @@ def main(arguments: Arguments) -> None:
         with stopwatch.phase("evaluate"):
             directories = evaluate(config, workdir)
         with stopwatch.phase("report"):
+            # Imported only now: figures would delay the first step.
+            from compad_jax import report
+            from compad_jax.training_report import write_training_curve
+
             write_training_curve(workdir)
             report.publish(directories)
     except (Interrupted, KeyboardInterrupt) as stopped:

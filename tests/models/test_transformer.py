@@ -1,11 +1,19 @@
 """Dropout keeps what it says, unbiased and without patterns; blocks skip what nobody reads."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compad_jax.models.transformer import Block, Dropout, _random_bytes, attend, causal_mask
+from compad_jax.models.transformer import (
+    Block,
+    Dropout,
+    _random_bytes,
+    attend,
+    causal_mask,
+    gelu,
+)
 from compad_jax.types import KeyValue
 
 
@@ -80,3 +88,9 @@ def test_attention_of_accelerators_is_that_of_a_cpu(mask_shape, monkeypatch):
         past = KeyValue(key, value)
         outputs.append(attend(query, past, mask, Dropout(0.0), deterministic=True))
     np.testing.assert_allclose(*outputs, atol=1e-5)
+
+
+def test_gelu_and_its_gradient_are_those_of_flax():
+    x = jnp.linspace(-9.0, 9.0, 1001)
+    for ours, theirs in ((gelu, nn.gelu), (jax.grad(gelu), jax.grad(nn.gelu))):
+        np.testing.assert_allclose(jax.vmap(ours)(x), jax.vmap(theirs)(x), atol=2e-6)
