@@ -39,9 +39,9 @@ def param_shapes(policy: Policy) -> Params:
 def init_params(policy: Policy, key: jax.Array) -> Params:
     """Draws the first parameters.
 
-    Weights are normal, with the variance of what they multiply kept (LeCun et al., 1998,
-    Efficient backprop); those that add to a residual stream are smaller, so that its variance
-    does not grow with depth, as in Radford et al. (2019), GPT-2.
+    Weights are normal without outliers, and keep the variance of what they multiply (LeCun et
+    al., 1998, Efficient backprop); those that add to a residual stream are smaller, so that its
+    variance does not grow with depth, as in Radford et al. (2019), GPT-2.
 
     Args:
         policy: the policy.
@@ -57,9 +57,17 @@ def init_params(policy: Policy, key: jax.Array) -> Params:
         if names[-1] in ("scale", "bias"):  # Of norms and dense layers: the identity at first.
             return np.full(x.shape, names[-1] == "scale", x.dtype)
         std = _standard_deviation(policy.config, names, x.shape)
-        return std * generator.standard_normal(x.shape, x.dtype)
+        return std * _truncated_normal(generator, x.shape)
 
     return jax.tree_util.tree_map_with_path(draw, param_shapes(policy))
+
+
+def _truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal numbers but those beyond 2, scaled to a standard deviation of 1; float32."""
+    numbers = generator.standard_normal(shape, np.float32)
+    while (outliers := np.abs(numbers) > 2).any():
+        numbers[outliers] = generator.standard_normal(outliers.sum(), np.float32)
+    return numbers / np.float32(0.87962566)
 
 
 def _standard_deviation(config: ModelConfig, names: list[str], shape: tuple[int, ...]) -> float:

@@ -57,6 +57,7 @@ def test_spread_of_what_is_drawn(wide, path, expected):
     error = 4 / np.sqrt(values.size)  # Four standard errors, of the mean; of the spread 5.6.
     assert abs(values.mean()) < error * expected
     np.testing.assert_allclose(values.std(), expected, rtol=error)
+    assert np.abs(values).max() < 2.3 * expected
 
 
 def test_norms_and_dense_layers_start_as_the_identity(wide):
