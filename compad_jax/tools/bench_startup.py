@@ -1,4 +1,4 @@
-"""Start-up: from the start of a process to its first training step, cold and warm.
+"""Start-up: from the start of a process to its first training step, cold, recompiled and warm.
 
 Run as a program, it is that process: `python -m compad_jax.tools.bench_startup FILE DIR`.
 """
@@ -6,6 +6,7 @@ Run as a program, it is that process: `python -m compad_jax.tools.bench_startup 
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ import json, time, jax
 jax.block_until_ready(jax.numpy.zeros(()) + 1)
 print(json.dumps({"done": time.time()}))
 """
+_KINDS = ("cold", "recompiled", "warm")  # Each builds on what the one before left.
+_CACHE = "cache"
 _STARTS = 3  # Of each kind, in turn.
 
 
@@ -57,21 +60,24 @@ class _Start(NamedTuple):
 
 
 def bench_startup(path: str) -> Facts:
-    """Starts processes: with nothing to build on, then with all that those before left.
+    """Starts processes: with nothing to build on, with histories alone, and with all there is.
 
     Args:
         path: of the config file.
 
     Returns:
-        Seconds and phases of each, `bare` (importing JAX and one operation), the speed-up
-        of a warm start, and the share of both that a bare start takes.
+        Seconds and phases of each kind: `bare` (importing JAX and one operation), `cold`
+        (nothing is there), `recompiled` (histories are) and `warm` (compiled programs are, too);
+        the speed-up of a warm start over a cold one, and the share that a bare start takes.
     """
     command = [sys.executable, "-m", __spec__.name, path]
-    starts: dict[str, list[_Start]] = {"bare": [], "cold": [], "warm": []}
+    starts: dict[str, list[_Start]] = {kind: [] for kind in ("bare", *_KINDS)}
     for _ in range(_STARTS):
         with tempfile.TemporaryDirectory() as directory:
             starts["bare"].append(_start([sys.executable, "-c", _BARE], directory))
-            for kind in ("cold", "warm"):
+            for kind in _KINDS:
+                if kind == "recompiled":
+                    shutil.rmtree(os.path.join(directory, _CACHE))
                 starts[kind].append(_start([*command, directory], directory))
     took = {kind: spread([start.seconds for start in some]) for kind, some in starts.items()}
     facts: Facts = {}
@@ -81,14 +87,13 @@ def bench_startup(path: str) -> Facts:
         facts[kind] = took[kind]._asdict() | shown
     return facts | {
         "warm_speed_up": share(took["cold"], took["warm"])._asdict(),
-        "bare_share_of_cold": share(took["bare"], took["cold"])._asdict(),
-        "bare_share_of_warm": share(took["bare"], took["warm"])._asdict(),
+        **{f"bare_share_of_{k}": share(took["bare"], took[k])._asdict() for k in _KINDS},
     }
 
 
 def _start(command: list[str], directory: str) -> _Start:
     """Runs a process with its own cache, which prints when it was done, and its phases."""
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": os.path.join(directory, "cache")}
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": os.path.join(directory, _CACHE)}
     before, begin = _cpu_seconds(), time.time()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
