@@ -48,9 +48,8 @@ def ratios(results: Facts) -> dict[str, Spread]:
             if suite == "train":
                 useful = facts["useful_flops"] / facts["flops"]["executed"]
                 found[f"{suite}: {name}, useful share of operations"] = Spread(*[useful] * 3)
-    for kind in ("cold", "warm"):
-        if "startup" in results:
-            value = results["startup"][f"bare_share_of_{kind}"]
+    for kind in ("cold", "recompiled", "warm"):
+        if value := results.get("startup", {}).get(f"bare_share_of_{kind}"):
             found[f"start-up: bare over {kind}"] = Spread(**value)
     return found
 

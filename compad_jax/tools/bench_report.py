@@ -103,8 +103,6 @@ def _goals(results: Facts) -> str:
 def _startup(results: Facts) -> str:
     startup, rows = results["startup"], []
     for kind in ("bare", "warm", "recompiled", "cold"):
-        if kind not in startup:  # Of older results.
-            continue
         facts = startup[kind]
         phases = facts.get("phases", {})
         limit = startup.get(f"bare_share_of_{kind}")
