@@ -74,7 +74,7 @@ def _keep_compiled_programs() -> None:
 
 
 def plain_compile_options(**more: Any) -> dict[str, Any]:
-    """Compiler options for a program of many simple loops: on a CPU it compiles in half the time.
+    """Compiler options for a program of many simple loops: on a CPU it compiles much sooner.
 
     They do without XLA's fusion emitters. How much faster these make a program depends on it.
 

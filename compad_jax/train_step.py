@@ -176,7 +176,6 @@ def make_train_steps(
     schedule = make_schedule(config.optimizer, config.train.train_timesteps)
     has_dropout = config.model.tf_dropout > 0 or config.model.tf_attn_dropout > 0
     gradient_of = make_gradient(policy, config.optimizer.label_smoothing, has_dropout, mesh)
-
     shapes = param_shapes(policy)
 
     def one_step(
