@@ -150,7 +150,6 @@ class TrainConfig:
     # In-context episodes then played on the validation tasks; their return chooses the best
     # checkpoint. None: the validation loss does.
     validation_episodes: Natural = 0
-    fast_start: bool = False  # Steps that compile much sooner and run slower: if they are few.
     quick_compile: bool = False  # Less optimised programs, compiled sooner: for smoke tests.
     init_from: str = ""  # Run directory whose decoder training starts from; empty: none.
 

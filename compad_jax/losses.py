@@ -60,6 +60,27 @@ def undo_smoothing(logits: jax.Array, smoothing: float) -> jax.Array:
     return jnp.log(p / p.sum(-1, keepdims=True))
 
 
+def mean_weights(
+    mask: jax.Array, *, axis: tuple[int, ...] | None = None, axis_name: str | None = None
+) -> jax.Array:
+    """What each true entry of a mask weighs in their mean; 0 for all others.
+
+    Args:
+        mask: bool [...].
+        axis: to average over; None: all.
+        axis_name: mesh axis that splits the batch. A sum with these weights is then this
+            device's share of the mean: shares, and their gradients, add up over the devices.
+
+    Returns:
+        float32, as `mask`.
+    """
+    weight = mask.astype(jnp.float32)
+    count = weight.sum(axis, keepdims=True)
+    if axis_name is not None:
+        count = jax.lax.psum(count, axis_name)
+    return weight / jnp.maximum(count, 1)
+
+
 def masked_mean(
     x: jax.Array,
     mask: jax.Array,
@@ -73,15 +94,10 @@ def masked_mean(
         x: [...].
         mask: bool, as `x`.
         axis: to average over; None: all.
-        axis_name: mesh axis that splits the batch. The result is then this device's share
-            of the mean: shares, and their gradients, add up over the devices.
+        axis_name: see `mean_weights`.
 
     Returns:
         x without `axis`.
     """
     chex.assert_equal_shape([x, mask])
-    weight = mask.astype(x.dtype)
-    count = weight.sum(axis)
-    if axis_name is not None:
-        count = jax.lax.psum(count, axis_name)
-    return (x * weight).sum(axis) / jnp.maximum(count, 1)
+    return (x * mean_weights(mask, axis=axis, axis_name=axis_name)).sum(axis)

@@ -86,11 +86,6 @@ def plain_compile_options(**more: Any) -> dict[str, Any]:
     return {"xla_cpu_use_fusion_emitters": False, **more}
 
 
-def step_compile_options(fast_start: bool) -> dict[str, Any]:
-    """Compiler options for the training step; see `TrainConfig.fast_start`."""
-    return plain_compile_options(xla_llvm_disable_expensive_passes=True) if fast_start else {}
-
-
 def quick_compile_options() -> dict[str, Any]:
     """Compiler options for a program that runs once: it compiles sooner and runs slower."""
     return plain_compile_options(xla_backend_optimization_level=0)

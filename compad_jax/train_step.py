@@ -14,18 +14,18 @@ from compad_jax import sharding
 from compad_jax.config import Config
 from compad_jax.data.dataset import Dataset
 from compad_jax.data.sampler import Sampler
-from compad_jax.losses import masked_mean, smoothed_cross_entropy
+from compad_jax.losses import masked_mean, mean_weights, smoothed_cross_entropy
 from compad_jax.models import (
     Params,
     Policy,
     param_shapes,
     reconstruct_segments,
     reconstruction_loss,
-    unroll,
+    unroll_loss,
 )
 from compad_jax.optimizer import make_schedule
 from compad_jax.packing import pack, unpack
-from compad_jax.runtime import quick_compile_options, step_compile_options
+from compad_jax.runtime import quick_compile_options
 from compad_jax.types import Segments
 
 
@@ -91,12 +91,14 @@ def loss_fn(
     Returns:
         The loss, float [], and the metrics.
     """
-    logits, memories = unroll(policy, params, segments, key=key)
     mask, action = segments.mask, segments.action
+    weights = mean_weights(mask, axis_name=axis_name)
+    token_loss = partial(smoothed_cross_entropy, smoothing=smoothing)
+    loss, (logits, memories) = unroll_loss(policy, params, segments, token_loss, weights, key=key)
     mean = partial(masked_mean, axis_name=axis_name)
     nll = smoothed_cross_entropy(logits, action, 0.0)
     metrics = Metrics(
-        loss=mean(smoothed_cross_entropy(logits, action, smoothing), mask),
+        loss=loss,
         floor=mean(segments.floor, mask),
         nll=mean(nll, mask),
         accuracy=mean((logits.argmax(-1) == action).astype(jnp.float32), mask),
@@ -105,7 +107,7 @@ def loss_fn(
         depth_tokens=mask.sum((0, 2)).astype(jnp.float32),
         reconstruction=_reconstruction(params, policy, segments, memories, mean),
     )
-    return metrics.loss + policy.config.reconstruction_weight * metrics.reconstruction, metrics
+    return loss + policy.config.reconstruction_weight * metrics.reconstruction, metrics
 
 
 def _reconstruction(
@@ -205,12 +207,7 @@ def make_train_steps(
         state, vectors = jax.lax.scan(step, state, length=config.train.log_every)
         return state, unravel(vectors.mean(0))
 
-    return jax.jit(
-        train_steps,
-        donate_argnums=0,
-        out_shardings=sharding.replicated(mesh),
-        compiler_options=step_compile_options(config.train.fast_start),
-    )
+    return jax.jit(train_steps, donate_argnums=0, out_shardings=sharding.replicated(mesh))
 
 
 def make_measure(

@@ -25,7 +25,6 @@ def get_config():
     config.optimizer.num_warmup_steps = 50
     config.train.train_timesteps = 500
     config.train.log_every = 50
-    config.train.fast_start = True
     config.train.eval_every = 250
     config.train.checkpoint_every = 100
     return config

@@ -16,6 +16,7 @@ _RANKS = {
     "compad_jax.models": 1,
     "compad_jax.losses": 1,
     "compad_jax.packing": 0,
+    "compad_jax.scan_sum": 0,
     "compad_jax.optimizer": 1,
     "compad_jax.sharding": 1,
     "compad_jax.checkpoint": 1,

@@ -147,21 +147,12 @@ def test_flags_of_the_compiler(monkeypatch, quick):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        runtime.plain_compile_options(),
-        runtime.quick_compile_options(),
-        runtime.step_compile_options(fast_start=True),
-    ],
+    "options", [runtime.plain_compile_options(), runtime.quick_compile_options()]
 )
 def test_the_compiler_knows_its_options(options):
     """An unknown one would be an error."""
     assert options["xla_cpu_use_fusion_emitters"] is False
     assert jax.jit(lambda x: x + len(options), compiler_options=options)(1) == 1 + len(options)
-
-
-def test_only_an_early_start_costs_speed():
-    assert runtime.step_compile_options(fast_start=False) == {}
 
 
 def test_the_compiler_knows_its_flags():

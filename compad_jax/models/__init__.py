@@ -1,7 +1,13 @@
 """The policy networks."""
 
 from compad_jax.models.init import init_params, param_shapes
-from compad_jax.models.paths import init_window, observe, reconstruct_segments, unroll
+from compad_jax.models.paths import (
+    init_window,
+    observe,
+    reconstruct_segments,
+    unroll,
+    unroll_loss,
+)
 from compad_jax.models.policy import Params, Policy, make_policy
 from compad_jax.models.reconstruction import reconstruction_loss
 
@@ -16,4 +22,5 @@ __all__ = [
     "reconstruct_segments",
     "reconstruction_loss",
     "unroll",
+    "unroll_loss",
 ]

@@ -3,8 +3,9 @@
 Both run the same functions on the same parameters, and tests hold their logits equal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import chex
@@ -13,7 +14,11 @@ import jax.numpy as jnp
 
 from compad_jax.models.policy import Params, Policy
 from compad_jax.models.transformer import DROPOUT_MASK
+from compad_jax.scan_sum import scan_sum
 from compad_jax.types import Segments, Tokens, Window
+
+# Logits [..., A] and actions [...] to a loss of each token, [...].
+TokenLoss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Unrolled(NamedTuple):
@@ -21,6 +26,14 @@ class Unrolled(NamedTuple):
 
     logits: jax.Array  # float32 [B, S, L, A]
     memories: jax.Array  # [S, B, M, D], what each segment is decoded with.
+
+
+class _Part(NamedTuple):
+    """Consecutive segments of one length, ready to be decoded."""
+
+    inputs: tuple[jax.Array, jax.Array]  # Memories [S, B, M, D] and embeddings [S, B, L, D].
+    keys: jax.Array | None  # [S], of the dropout.
+    targets: Any  # Whatever belongs to the tokens, each [S, B, L].
 
 
 def unroll(
@@ -40,57 +53,118 @@ def unroll(
             at most `policy.compress_length` tokens.
         key: PRNG key of the dropout, consumed; None: no dropout.
         all_at_once: decode all segments in one call, which fills an accelerator, or one
-            by one, recomputing most activations, which stay in a CPU's cache; None: by
-            the backend. The logits are the same.
+            by one, so that activations stay in a CPU's cache; None: by the backend. The
+            logits are the same.
 
     Returns:
         Logits and memories; the logits of a segment depend on all earlier segments
         through its memory only.
     """
+    memories, parts = _encode(policy, params, segments, key)
+
+    def decode(part: _Part) -> jax.Array:
+        if _fills_device(all_at_once):
+            return _decode_all(policy, params, part.inputs, part.keys)
+        return jax.lax.map(lambda x: _decode(policy, params, *x), (part.inputs, part.keys))
+
+    return Unrolled(_join(map(decode, parts), segments.mask.shape[-1]), memories)
+
+
+def unroll_loss(
+    policy: Policy,
+    params: Params,
+    segments: Segments,
+    token_loss: TokenLoss,
+    weights: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    all_at_once: bool | None = None,
+) -> tuple[jax.Array, Unrolled]:
+    """As `unroll`, with the weighted sum of a loss of all tokens, to be differentiated.
+
+    Where segments are decoded one by one, each is differentiated before the next is decoded.
+
+    Args:
+        policy: the policy.
+        params: its parameters.
+        segments: [B, S, L].
+        token_loss: of `segments.action`.
+        weights: of the tokens, [B, S, L]; 0 where there is none.
+        key: PRNG key of the dropout, consumed; None: no dropout.
+        all_at_once: see `unroll`; the gradient is the same, too.
+
+    Returns:
+        The loss, float [], and what `unroll` returns; no gradient flows through its logits.
+    """
+    targets = (segments.action, weights)
+    memories, parts = _encode(policy, params, segments, key, targets)
+    fills_device = _fills_device(all_at_once)
+    decode = _decode_all if fills_device else _decode
+
+    def term(params: Params, inputs: Any, constants: Any) -> tuple[jax.Array, jax.Array]:
+        keys, (action, weight) = constants
+        logits = decode(policy, params, inputs, keys)
+        return (token_loss(logits, action) * weight).sum(), jax.lax.stop_gradient(logits)
+
+    add_up = term if fills_device else partial(scan_sum, term)
+    done = [add_up(params, part.inputs, (part.keys, part.targets)) for part in parts]
+    losses, logits = zip(*done, strict=True)
+    return sum(losses), Unrolled(_join(logits, weights.shape[-1]), memories)
+
+
+def _encode(
+    policy: Policy,
+    params: Params,
+    segments: Segments,
+    key: jax.Array | None,
+    targets: Any = (),
+) -> tuple[jax.Array, list[_Part]]:
+    """All memories [S, B, M, D], and all that is to be decoded with them, in order."""
     batch, num_segments, length = segments.mask.shape
     compress_key, decode_key = (None, None) if key is None else jax.random.split(key)
-    # Segments first: the scans below read them one by one.
-    tokens, mask = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (segments.tokens, segments.mask))
+    # Segments first: they are read one by one.
+    tokens, mask, targets = jax.tree.map(
+        lambda x: jnp.swapaxes(x, 0, 1), (segments.tokens, segments.mask, targets)
+    )
     embeddings = _apply(policy, params, "embed", tokens)
     chex.assert_shape(embeddings, (num_segments, batch, length, policy.config.tf_n_embd))
     # Only the last segment can be longer than what a compression takes.
     short = min(length, policy.compress_length) if policy.config.n_latent else length
-    compressed = embeddings[:-1, :, :short]
-    memories = _memories(policy, params, compressed, mask[:-1, :, :short], compress_key)
-    decode = partial(_decode_segments, policy, params, decode_key, all_at_once)
+    compressed, compressed_mask = embeddings[:-1, :, :short], mask[:-1, :, :short]
+    memories = _memories(policy, params, compressed, compressed_mask, compress_key)
+    keys = jax.vmap(lambda n: _fold_in(decode_key, n))(jnp.arange(num_segments))
+    whole = _Part((memories, embeddings), keys, targets)
     if short == length:
-        logits = decode(0, memories, embeddings)
-    else:
-        early = decode(0, memories[:-1], compressed)
-        last = decode(num_segments - 1, memories[-1:], embeddings[-1:])
-        padding = [(0, 0), (0, 0), (0, length - short), (0, 0)]
-        logits = jnp.concatenate([jnp.pad(early, padding), last])
-    return Unrolled(jnp.swapaxes(logits, 0, 1), memories)
+        return memories, [whole]
+    early, last = (jax.tree.map(itemgetter(cut), whole) for cut in (slice(-1), slice(-1, None)))
+    targets = jax.tree.map(lambda x: x[:, :, :short], early.targets)
+    return memories, [_Part((memories[:-1], compressed), early.keys, targets), last]
 
 
-def _decode_segments(
-    policy: Policy,
-    params: Params,
-    key: jax.Array | None,
-    all_at_once: bool | None,
-    first: int,
-    memories: jax.Array,
-    embeddings: jax.Array,
+def _fills_device(all_at_once: bool | None) -> bool:
+    return jax.default_backend() != "cpu" if all_at_once is None else all_at_once
+
+
+def _decode(
+    policy: Policy, params: Params, inputs: tuple[jax.Array, jax.Array], key: jax.Array | None
 ) -> jax.Array:
-    """Logits [S, B, L, A] of the segments [S, B, L, D] from number `first` on."""
-    num_segments, batch, length, _ = embeddings.shape
+    """Logits [B, L, A] of one segment: memory [B, M, D] and embeddings [B, L, D]."""
+    return _apply(policy, params, "decode", *inputs, dropout=key)[0]
 
-    def decode(index: jax.Array, memory: jax.Array, embeddings: jax.Array) -> jax.Array:
-        dropout = _fold_in(key, index)
-        return _apply(policy, params, "decode", memory, embeddings, dropout=dropout)[0]
 
-    if all_at_once is None:
-        all_at_once = jax.default_backend() != "cpu"
-    if all_at_once:
-        flat = (x.reshape(-1, *x.shape[2:]) for x in (memories, embeddings))
-        return decode(jnp.asarray(first), *flat).reshape(num_segments, batch, length, -1)
-    one_by_one = (first + jnp.arange(num_segments), memories, embeddings)
-    return jax.lax.map(lambda args: _recomputed(decode)(*args), one_by_one)
+def _decode_all(
+    policy: Policy, params: Params, inputs: tuple[jax.Array, jax.Array], keys: jax.Array | None
+) -> jax.Array:
+    """Logits [S, B, L, A] of all segments in one call: inputs as above, [S, ...]."""
+    flat = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), inputs)
+    logits = _decode(policy, params, flat, None if keys is None else keys[0])
+    return logits.reshape(*inputs[1].shape[:3], -1)
+
+
+def _join(logits: Iterable[jax.Array], length: int) -> jax.Array:
+    """Logits of parts, [S, B, up to length, A] each -> [B, all S, length, A], zeros at the end."""
+    padded = [jnp.pad(x, [(0, 0), (0, 0), (0, length - x.shape[2]), (0, 0)]) for x in logits]
+    return jnp.swapaxes(jnp.concatenate(padded), 0, 1)
 
 
 def _memories(

@@ -30,7 +30,6 @@ from compad_jax.tools.bench_programs import (
     source_program,
     steps_a_call,
     train_job,
-    vary,
 )
 
 _LONG_CALLS = 200  # Of the long rollout.
@@ -104,10 +103,6 @@ def bench_train(config: Config, scale: Scale, ceilings: Ceilings) -> dict[str, O
     """The training step of the config, and of the seed's."""
     say("train: step")
     outcomes = {"step": _train_step(config, scale.train_steps, scale, ceilings)}
-    if config.train.fast_start:
-        say("train: step without fast_start")
-        slow = vary(config, train__fast_start=False)
-        outcomes["step without fast_start"] = _train_step(slow, scale.train_steps, scale, ceilings)
     if scale.seed_config:
         say("train: seed_new step")
         seed = load_config(scale.seed_config)
@@ -151,9 +146,7 @@ def _long_rollout(config: Config, scale: Scale, ceilings: Ceilings) -> Outcome:
     time_calls(young.call, 0)
     before = memory_in_use()
     outcome.seconds.extend(time_calls(old.call, max(0, calls - 2 * tenth), warm_up=False))
-    pairs = [
-        [time_calls(job.call, 1, warm_up=False)[0] for job in (old, young)] for _ in range(tenth)
-    ]
+    pairs = [_time_pair(old, young, swapped=bool(n % 2)) for n in range(tenth)]
     outcome.seconds.extend(late for late, _ in pairs)
     return outcome._replace(
         facts=outcome.facts
@@ -164,6 +157,13 @@ def _long_rollout(config: Config, scale: Scale, ceilings: Ceilings) -> Outcome:
             "memory_growth_bytes": memory_in_use() - before,
         }
     )
+
+
+def _time_pair(first: Job, second: Job, *, swapped: bool) -> tuple[float, float]:
+    """Seconds of a call of each, one after the other: of each kind, half should come first."""
+    jobs = (second, first) if swapped else (first, second)
+    seconds = [time_calls(job.call, 1, warm_up=False)[0] for job in jobs]
+    return (seconds[1], seconds[0]) if swapped else (seconds[0], seconds[1])
 
 
 def bench_collect(config: Config, scale: Scale, ceilings: Ceilings) -> dict[str, Outcome]:

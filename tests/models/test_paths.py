@@ -4,9 +4,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from compad_jax.models import init_window, observe, unroll
+from compad_jax.losses import smoothed_cross_entropy
+from compad_jax.models import init_window, observe, unroll, unroll_loss
 from tests.builders import cut, make_model, override, random_transitions, tokens_of
 
 _BATCH, _STEPS = 2, 50
@@ -89,6 +91,71 @@ def test_one_by_one_equals_all_at_once(debug_config):
     gradient_b, logits_b = gradient(params, False)
     chex.assert_trees_all_close(logits_a, logits_b, atol=1e-5)
     chex.assert_trees_all_close(gradient_a, gradient_b, atol=1e-5)
+
+
+@pytest.mark.parametrize("all_at_once", [True, False])
+@pytest.mark.parametrize(
+    ("n_latent", "lengths"),
+    [
+        (4, [10, 7, 12, 9]),  # Segments of one length.
+        (4, [5, 5, 12]),  # The last one is longer than what a compression takes.
+        (4, [9]),
+        (0, [10, 12]),
+    ],
+)
+def test_loss_and_its_gradient_are_those_of_the_logits(
+    debug_config, n_latent, lengths, all_at_once
+):
+    """Differentiating segment by segment is the same as differentiating everything at last."""
+    compress = 5 if lengths == [5, 5, 12] else 12
+    config = override(
+        debug_config,
+        data={"min_compress_length": 1, "max_compress_length": compress},
+        model={"n_latent": n_latent},
+    )
+    policy, params = make_model(config)
+    history = random_transitions(jax.random.key(2), policy.spec, (_BATCH, sum(lengths)))
+    segments = cut(history, lengths, 12)
+    weights = jax.random.uniform(jax.random.key(3), segments.mask.shape) * segments.mask
+
+    def token_loss(logits, action):
+        return smoothed_cross_entropy(logits, action, 0.1)
+
+    def plain(params):
+        logits, memories = unroll(policy, params, segments, all_at_once=True)
+        loss = (token_loss(logits, segments.action) * weights).sum()
+        return 3.0 * loss + jnp.square(memories).sum(), (loss, logits, memories)
+
+    def ours(params):
+        loss, (logits, memories) = unroll_loss(
+            policy, params, segments, token_loss, weights, all_at_once=all_at_once
+        )
+        return 3.0 * loss + jnp.square(memories).sum(), (loss, logits, memories)
+
+    expected, found = (jax.jit(jax.grad(f, has_aux=True))(params) for f in (plain, ours))
+    assert optax.tree.norm(expected[0]["head"]) > 0.1
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("all_at_once", [True, False])
+def test_no_gradient_flows_through_the_logits_beside_a_loss(debug_config, all_at_once):
+    policy, params = make_model(debug_config)
+    history = random_transitions(jax.random.key(2), policy.spec, (_BATCH, 20))
+    segments = cut(history, [10, 10], 12)
+
+    def logits(params):
+        weights = jnp.ones(segments.mask.shape)
+        _, (logits, _) = unroll_loss(
+            policy,
+            params,
+            segments,
+            lambda logits, _: logits.sum(-1),
+            weights,
+            all_at_once=all_at_once,
+        )
+        return jnp.square(logits).sum()
+
+    assert optax.tree.norm(jax.jit(jax.grad(logits))(params)) == 0
 
 
 def _reach(config, lengths, target):
