@@ -25,6 +25,8 @@ def scan_sum(term: Term, params: Any, items: Any, constants: Any) -> tuple[jax.A
         items: one for each term, leading axis [N, ...]; differentiated.
         constants: more of each item, [N, ...]; not differentiated.
 
+    Inside a `shard_map`, params and items must vary over the same mesh axes (`jax.lax.pcast`).
+
     Returns:
         The sum, float [], and all else that the terms returned, [N, ...], through which no
         gradient flows.

@@ -2,7 +2,7 @@
 
     python train_main.py --config configs/small.py
 
-About 2 minutes on two CPU cores; what to expect is in results/small_vs_ad/comparison.md.
+A minute or two on two CPU cores; what to expect is in results/small_vs_ad/comparison.md.
 """
 
 from compad_jax.config import default_config
@@ -23,8 +23,8 @@ def get_config():
     config.optimizer.lr = 12e-3
     config.optimizer.weight_decay = 1.0
     config.optimizer.num_warmup_steps = 50
-    config.train.train_timesteps = 500
+    config.train.train_timesteps = 600
     config.train.log_every = 50
-    config.train.eval_every = 250
+    config.train.eval_every = 300
     config.train.checkpoint_every = 100
     return config

@@ -74,7 +74,7 @@ def test_few_items(num_items):
     assert (np.abs(gradient["used"]).max() > 0) == bool(num_items)
 
 
-def test_works_on_a_share_of_a_device():
+def test_works_on_the_share_of_a_device():
     auto = (jax.sharding.AxisType.Auto,)
     mesh = jax.make_mesh((2,), ("data",), axis_types=auto, devices=jax.devices()[:2])
     split, everywhere = jax.P("data"), jax.P()

@@ -55,10 +55,9 @@ class Policy(nn.Module):
 
     def initial_memory(self, batch: int) -> jax.Array:
         """The memory before any compression, [B, M, D]; M is 0 for AD."""
-        if not self.config.n_latent:
-            return jnp.zeros((batch, 0, self.config.tf_n_embd), self.dtype)
-        latents = self.initial_latents.astype(self.dtype)
-        return jnp.broadcast_to(latents, (batch, *latents.shape))
+        # Nothing, but of a parameter: on several devices it varies over them as a memory does.
+        latents = self.initial_latents if self.config.n_latent else self.position[:0]
+        return jnp.broadcast_to(latents.astype(self.dtype), (batch, *latents.shape))
 
     def project(self, embeddings: jax.Array) -> tuple[KeyValue, ...]:
         """The part of a compression that needs no memory, [..., L, D]; () for AD."""
