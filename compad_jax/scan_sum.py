@@ -15,17 +15,16 @@ def scan_sum(term: Term, params: Any, items: Any, constants: Any) -> tuple[jax.A
     """Sums a function over items, one after another.
 
     The gradient of an ordinary scan takes two passes: one that writes what each term needs to
-    be differentiated, one that reads it back. Here, where a gradient is asked for, a term is
-    differentiated as soon as it is computed. That costs nothing but the right to differentiate
-    what the sum is used for later: its gradient is scaled, not computed again.
+    be differentiated, one that reads it back. Here, where a gradient is asked for, each term is
+    differentiated as soon as it is computed. There is no second derivative and no forward mode.
+
+    Inside a `shard_map`, params and items must vary over the same mesh axes (`jax.lax.pcast`).
 
     Args:
         term: a pure function; what is to be differentiated must be an argument of it.
         params: given to every term; differentiated.
         items: one for each term, leading axis [N, ...]; differentiated.
         constants: more of each item, [N, ...]; not differentiated.
-
-    Inside a `shard_map`, params and items must vary over the same mesh axes (`jax.lax.pcast`).
 
     Returns:
         The sum, float [], and all else that the terms returned, [N, ...], through which no
@@ -42,7 +41,7 @@ def _scan_sum(term: Term, params: Any, items: Any, constants: Any) -> tuple[jax.
 
 
 def _forward(term: Term, params: Any, items: Any, constants: Any) -> tuple[Any, Any]:
-    """The sum, and its gradient as what the backward pass needs."""
+    """The sum, and its gradient, which is all that the backward pass needs."""
     differentiate = jax.value_and_grad(term, argnums=(0, 1), has_aux=True)
 
     def step(so_far: Any, x: Any) -> tuple[Any, Any]:

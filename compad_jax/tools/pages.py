@@ -17,7 +17,7 @@ from compad_jax.tools import comparison_blocks
 from compad_jax.tools.bench_report import BLOCKS
 from compad_jax.tools.bench_results import read_results
 
-PAGES = ("README.md", "docs/performance.md", "docs/why_it_failed.md")
+PAGES = ("README.md", "docs/design.md", "docs/performance.md", "docs/why_it_failed.md")
 BENCH = "results/bench/cpu.json"
 
 _BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
