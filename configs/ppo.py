@@ -2,12 +2,11 @@
 
     python train_main.py --config configs/ppo.py
 
-Ten minutes of training on two CPU cores, after collecting. What to expect is in
-results/ppo_students. The student is the seed's NEW column with a larger learning rate. What
-differs is the source: ten PPO learners a goal, each with ten streams that share its policy,
-and with fast settings, so that most of what a history learns it learns from rewards near it.
-And the checkpoint that is evaluated is the one that earned most on validation goals: the loss
-keeps falling, the return does not keep rising.
+Five to ten minutes on two CPU cores; what to expect is in results/ppo_learners. The student is
+the seed's NEW column with a larger learning rate. What differs is the source: ten PPO learners a
+goal, each with ten streams that share its policy, and with fast settings, so that most of what a
+history learns it learns from rewards near it. And the checkpoint that is evaluated is the one
+that earned most on validation goals: the loss keeps falling, the return does not keep rising.
 """
 
 from configs import seed_new

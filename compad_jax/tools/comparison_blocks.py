@@ -79,9 +79,10 @@ def cost(summaries: Sequence[Summary]) -> str:
     """One sentence: what the first of the runs took."""
     timing = summaries[0]["timing"]
     seconds = timing["seconds"]
+    before = max(seconds["compile"], seconds["collect"])  # Side by side.
     return (
         f"On {timing['hardware']} the program took {timing['total_seconds']:.0f} seconds and "
-        f"{timing['peak_memory_gib']:.1f} GiB: {seconds['compile']:.0f} s compiling and collecting "
+        f"{timing['peak_memory_gib']:.1f} GiB: {before:.0f} s compiling and collecting "
         f"side by side, {seconds['train']:.0f} s training, {seconds['evaluate']:.0f} s evaluating."
     )
 

@@ -110,3 +110,6 @@ def test_phases_have_a_row_a_run_and_the_cost_is_the_first_ones(summaries):
     said = comparison_blocks.cost(summaries)
     assert f"took {timing['total_seconds']:.0f} seconds" in said
     assert timing["hardware"] in said
+    for longer, shorter in (("collect", "compile"), ("compile", "collect")):
+        timing["seconds"] |= {longer: 70.0, shorter: 20.0}
+        assert "70 s compiling and collecting side by side" in comparison_blocks.cost(summaries)
