@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compad_jax import sharding
 from compad_jax.scan_sum import scan_sum
 
 _PARAMS = {"used": jnp.array([0.5, -1.0]), "unused": jnp.ones(3)}
@@ -75,9 +76,8 @@ def test_few_items(num_items):
 
 
 def test_works_on_the_share_of_a_device():
-    auto = (jax.sharding.AxisType.Auto,)
-    mesh = jax.make_mesh((2,), ("data",), axis_types=auto, devices=jax.devices()[:2])
     split, everywhere = jax.P("data"), jax.P()
+    items, labels = (jnp.concatenate([x, x]) for x in (_ITEMS, _LABELS))  # One for each device.
 
     def share(params, items, labels):
         params = jax.lax.pcast(params, "data", to="varying")
@@ -85,7 +85,10 @@ def test_works_on_the_share_of_a_device():
         return jax.lax.psum(gradient, "data")
 
     sharded = jax.shard_map(
-        share, mesh=mesh, in_specs=(everywhere, split, split), out_specs=everywhere
+        share,
+        mesh=sharding.make_mesh(),
+        in_specs=(everywhere, split, split),
+        out_specs=everywhere,
     )
-    expected = jax.grad(lambda p: _plainly(p, _ITEMS, _LABELS)[0])(_PARAMS)
-    chex.assert_trees_all_close(jax.jit(sharded)(_PARAMS, _ITEMS, _LABELS), expected, rtol=1e-5)
+    expected = jax.grad(lambda p: _plainly(p, items, labels)[0])(_PARAMS)
+    chex.assert_trees_all_close(jax.jit(sharded)(_PARAMS, items, labels), expected, rtol=1e-5)

@@ -96,6 +96,7 @@ def unroll_loss(
     Returns:
         The loss, float [], and what `unroll` returns; no gradient flows through its logits.
     """
+    chex.assert_equal_shape([segments.mask, weights])
     targets = (segments.action, weights)
     memories, parts = _encode(policy, params, segments, key, targets)
     fills_device = _fills_device(all_at_once)

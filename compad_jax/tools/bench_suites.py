@@ -146,7 +146,7 @@ def _long_rollout(config: Config, scale: Scale, ceilings: Ceilings) -> Outcome:
     time_calls(young.call, 0)
     before = memory_in_use()
     outcome.seconds.extend(time_calls(old.call, max(0, calls - 2 * tenth), warm_up=False))
-    pairs = [_time_pair(old, young, swapped=bool(n % 2)) for n in range(tenth)]
+    pairs = [_time_pair([old, young], swapped=bool(n % 2)) for n in range(tenth)]
     outcome.seconds.extend(late for late, _ in pairs)
     return outcome._replace(
         facts=outcome.facts
@@ -159,11 +159,10 @@ def _long_rollout(config: Config, scale: Scale, ceilings: Ceilings) -> Outcome:
     )
 
 
-def _time_pair(first: Job, second: Job, *, swapped: bool) -> tuple[float, float]:
+def _time_pair(jobs: list[Job], *, swapped: bool) -> list[float]:
     """Seconds of a call of each, one after the other: of each kind, half should come first."""
-    jobs = (second, first) if swapped else (first, second)
-    seconds = [time_calls(job.call, 1, warm_up=False)[0] for job in jobs]
-    return (seconds[1], seconds[0]) if swapped else (seconds[0], seconds[1])
+    order = slice(None, None, -1 if swapped else 1)
+    return [time_calls(job.call, 1, warm_up=False)[0] for job in jobs[order]][order]
 
 
 def bench_collect(config: Config, scale: Scale, ceilings: Ceilings) -> dict[str, Outcome]:

@@ -95,19 +95,18 @@ def test_one_by_one_equals_all_at_once(debug_config):
 
 @pytest.mark.parametrize("all_at_once", [True, False])
 @pytest.mark.parametrize(
-    ("n_latent", "lengths"),
+    ("n_latent", "compress", "lengths"),
     [
-        (4, [10, 7, 12, 9]),  # Segments of one length.
-        (4, [5, 5, 12]),  # The last one is longer than what a compression takes.
-        (4, [9]),
-        (0, [10, 12]),
+        (4, 12, [10, 7, 12, 9]),  # All are padded to one length.
+        (4, 5, [5, 5, 12]),  # The last one is longer than what a compression takes.
+        (4, 12, [9]),
+        (0, 12, [10, 12]),
     ],
 )
 def test_loss_and_its_gradient_are_those_of_the_logits(
-    debug_config, n_latent, lengths, all_at_once
+    debug_config, n_latent, compress, lengths, all_at_once
 ):
     """Differentiating segment by segment is the same as differentiating everything at last."""
-    compress = 5 if lengths == [5, 5, 12] else 12
     config = override(
         debug_config,
         data={"min_compress_length": 1, "max_compress_length": compress},
