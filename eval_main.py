@@ -4,19 +4,20 @@ python eval_main.py --config configs/small.py --workdir runs/small [--config.eva
 python eval_main.py --compare runs/small runs/small_ad
 """
 
-from compad_jax import report, runtime
-from compad_jax.command_line import Arguments, run_program
-from compad_jax.evaluate import evaluate
+from compad_jax.backend import process
+from compad_jax.config.command_line import Arguments, run_program
+from compad_jax.evaluation.evaluate_run import evaluate
+from compad_jax.reports import evaluation_page
 
 
 def main(arguments: Arguments) -> None:
     """Rolls out and reports, or draws finished evaluations into one figure."""
     settings = arguments.config.train
-    runtime.configure(settings.train_batch_size, quick_compile=settings.quick_compile)
+    process.configure(settings.train_batch_size, quick_compile=settings.quick_compile)
     if arguments.compare:
-        print(report.compare(arguments.compare, arguments.workdir or "runs/comparison"))
+        print(evaluation_page.compare(arguments.compare, arguments.workdir or "runs/comparison"))
     else:
-        report.publish(evaluate(arguments.config, arguments.workdir))
+        evaluation_page.publish(evaluate(arguments.config, arguments.workdir))
 
 
 if __name__ == "__main__":

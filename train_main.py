@@ -7,29 +7,30 @@ import os
 import shlex
 import sys
 
-from compad_jax import runtime
-from compad_jax.command_line import Arguments, run_program
-from compad_jax.evaluate import evaluate
-from compad_jax.train import Interrupted, claim_workdir, train
+from compad_jax.backend import process
+from compad_jax.backend.stopwatch import Stopwatch
+from compad_jax.config.command_line import Arguments, run_program
+from compad_jax.evaluation.evaluate_run import evaluate
+from compad_jax.training.loop import Interrupted, claim_workdir, train
 
 
 def main(arguments: Arguments) -> None:
     """Trains or goes on training, then evaluates what was trained."""
     config, workdir = arguments.config, arguments.workdir
-    runtime.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
+    process.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
     claim_workdir(config, workdir)
-    stopwatch = runtime.Stopwatch()
+    stopwatch = Stopwatch()
     try:
         train(config, workdir, stopwatch=stopwatch)
         with stopwatch.phase("evaluate"):
             directories = evaluate(config, workdir)
         with stopwatch.phase("report"):
             # Imported only now: figures would delay the first step.
-            from compad_jax import report
-            from compad_jax.training_report import write_training_curve
+            from compad_jax.reports import evaluation_page
+            from compad_jax.reports.training_curve import write_training_curve
 
             write_training_curve(workdir)
-            report.publish(directories)
+            evaluation_page.publish(directories)
     except (Interrupted, KeyboardInterrupt) as stopped:
         print(f"{stopped or 'stopped'}; to go on: python {shlex.join(sys.argv)}")
     except FloatingPointError as error:

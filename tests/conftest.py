@@ -7,7 +7,7 @@ import tempfile
 import jax
 import pytest
 
-from compad_jax.command_line import load_config
+from compad_jax.config.command_line import load_config
 
 jax.config.update("jax_num_cpu_devices", 8)
 # Tests compile far more than they compute.

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from compad_jax.checks import ConfigError
 from compad_jax.config import EnvConfig
-from compad_jax.envs.base import Env
+from compad_jax.config.checks import ConfigError
 from compad_jax.envs.dark_room import DarkRoom
+from compad_jax.envs.protocol import Env
 
 REGISTRY: dict[str, Callable[[EnvConfig], Env]] = {
     "dark_room": lambda config: DarkRoom(config.grid_size, config.horizon, config.start),

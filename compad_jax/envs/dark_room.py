@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.envs.base import EnvSpec, TabularModel, all_observations
+from compad_jax.envs.protocol import EnvSpec, TabularModel, all_observations
 
 # Down, up, right, left, stay; as changes of (row, column).
 _MOVES = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)], np.int32)

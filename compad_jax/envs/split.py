@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from compad_jax.checks import ConfigError
 from compad_jax.config import EnvConfig
+from compad_jax.config.checks import ConfigError
 
 
 class Split(NamedTuple):

@@ -1,15 +1,10 @@
 """The policy networks."""
 
-from compad_jax.models.init import init_params, param_shapes
-from compad_jax.models.paths import (
-    init_window,
-    observe,
-    reconstruct_segments,
-    unroll,
-    unroll_loss,
-)
+from compad_jax.models.act import init_window, observe
+from compad_jax.models.initial_params import init_params, param_shapes
 from compad_jax.models.policy import Params, Policy, make_policy
 from compad_jax.models.reconstruction import reconstruction_loss
+from compad_jax.models.unroll import reconstruct_segments, unroll, unroll_loss
 
 __all__ = [
     "Params",

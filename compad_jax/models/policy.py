@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.config import Config, ModelConfig
-from compad_jax.envs.base import EnvSpec
+from compad_jax.envs.protocol import EnvSpec
 from compad_jax.models.compressor import Compressor
 from compad_jax.models.reconstruction import Reconstructor
 from compad_jax.models.tokens import token_features
@@ -150,3 +150,13 @@ def make_policy(config: Config, spec: EnvSpec) -> Policy:
         compress_length=config.data.max_compress_length,
         dtype=jnp.dtype(dtype),
     )
+
+
+def apply_method(
+    policy: Policy, params: Params, method: str, *args: Any, dropout: jax.Array | None = None
+) -> Any:
+    """Calls a method of the policy, with dropout if there is a key for it."""
+    if dropout is None:
+        return policy.apply({"params": params}, *args, method=method)
+    rngs = {"dropout": dropout}
+    return policy.apply({"params": params}, *args, deterministic=False, rngs=rngs, method=method)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.config import ModelConfig
-from compad_jax.envs.base import EnvSpec
+from compad_jax.envs.protocol import EnvSpec
 from compad_jax.models.transformer import (
     Dropout,
     FeedForward,

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.envs.base import EnvSpec
+from compad_jax.envs.protocol import EnvSpec
 from compad_jax.types import Tokens, Transition
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
-from compad_jax.checks import ConfigError
+from compad_jax.backend.process import plain_compile_options
 from compad_jax.config import SourceConfig
-from compad_jax.envs.base import Env
-from compad_jax.runtime import plain_compile_options
+from compad_jax.config.checks import ConfigError
+from compad_jax.envs.protocol import Env
 from compad_jax.sources.mbie_eb import make_mbie_eb
 from compad_jax.sources.ppo import make_ppo
 from compad_jax.types import History

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from compad_jax.envs import base
+from compad_jax.envs import protocol
 
 # A singular value grows by half in every step while it is small; 40 steps raise 1e-6 to 1.
 _NEWTON_SCHULZ_STEPS = 40
@@ -20,7 +20,7 @@ NetworkFn = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 class ActorCritic(nn.Module):
     """Two tanh layers each, of raw coordinates, as in Stable-Baselines3 2.x; see `NetworkFn`."""
 
-    spec: base.EnvSpec
+    spec: protocol.EnvSpec
     hidden: int
     critic_gain: float  # Scale of the first values.
 
@@ -72,7 +72,7 @@ def orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
     return jax.lax.scan(iterate, matrix, length=_NEWTON_SCHULZ_STEPS)[0]
 
 
-def tabulate(network_fn: NetworkFn, spec: base.EnvSpec) -> NetworkFn:
+def tabulate(network_fn: NetworkFn, spec: protocol.EnvSpec) -> NetworkFn:
     """Evaluates a network once on every observation; the result only looks up rows.
 
     Args:
@@ -82,10 +82,10 @@ def tabulate(network_fn: NetworkFn, spec: base.EnvSpec) -> NetworkFn:
     Returns:
         The same function.
     """
-    rows = network_fn(jnp.asarray(base.all_observations(spec)))
+    rows = network_fn(jnp.asarray(protocol.all_observations(spec)))
 
     def look_up(obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        index = base.observation_index(spec, obs)
+        index = protocol.observation_index(spec, obs)
         log_probs, value = jax.tree.map(lambda x: x[index], rows)
         return log_probs, value
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax.config import MbieEbConfig
-from compad_jax.envs import base
+from compad_jax.envs import protocol
 from compad_jax.sources.actions import draw_action
 from compad_jax.types import History, Transition
 
@@ -27,14 +27,14 @@ _TIE = 1e-5  # Values closer than this are equal: float32 sums along different p
 class _Learner(NamedTuple):
     """R independent learners; streams are the last axis, where vector units read them."""
 
-    episode: base.EpisodeState  # [R]
+    episode: protocol.EpisodeState  # [R]
     obs: jax.Array  # int [R, O]
     visits: jax.Array  # float [states, R]
     reward_sum: jax.Array  # float [states, R]
 
 
 def make_mbie_eb(
-    env: base.Env, config: MbieEbConfig, *, num_streams: int, num_steps: int
+    env: protocol.Env, config: MbieEbConfig, *, num_streams: int, num_steps: int
 ) -> Callable[[jax.Array, jax.Array], History]:
     """Builds the source.
 
@@ -52,7 +52,7 @@ def make_mbie_eb(
         next_state = env.tabular(task).next_state
         reset_key, noise_key, key = jax.random.split(key, 3)
         reset_keys = jax.random.split(reset_key, num_streams)
-        episode, obs = jax.vmap(lambda k: base.reset(env, k, task))(reset_keys)
+        episode, obs = jax.vmap(lambda k: protocol.reset(env, k, task))(reset_keys)
         unknown = jnp.zeros((len(next_state), num_streams))
         learner = _Learner(episode, obs, visits=unknown, reward_sum=unknown)
 
@@ -61,7 +61,7 @@ def make_mbie_eb(
             greedy = _greedy_policy(env, config, next_state, learner)
             log_probs = jnp.log((1 - random_rate) * greedy + random_rate / env.spec.num_actions)
             action = draw_action(noise, log_probs)
-            step = jax.vmap(lambda k, s, a: base.step(env, k, s, a, task))
+            step = jax.vmap(lambda k, s, a: protocol.step(env, k, s, a, task))
             timestep = step(jax.random.split(key, num_streams), learner.episode, action)
             entered = env.state_index(timestep.next_obs)
             reward = jnp.where(paid, timestep.reward, 0.0)
@@ -143,7 +143,7 @@ def _is_paid(config: MbieEbConfig, num_streams: int, num_steps: int) -> np.ndarr
 
 
 def _greedy_policy(
-    env: base.Env, config: MbieEbConfig, next_state: jax.Array, learner: _Learner
+    env: protocol.Env, config: MbieEbConfig, next_state: jax.Array, learner: _Learner
 ) -> jax.Array:
     """Probabilities of every stream's actions before any noise, float [R, A]."""
     mean_reward = learner.reward_sum / jnp.maximum(learner.visits, 1)

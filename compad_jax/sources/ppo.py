@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from compad_jax.checks import ConfigError
 from compad_jax.config import PpoConfig
-from compad_jax.envs import base
+from compad_jax.config.checks import ConfigError
+from compad_jax.envs import protocol
 from compad_jax.sources.actions import draw_action
 from compad_jax.sources.actor_critic import ActorCritic, NetworkFn, tabulate
 from compad_jax.sources.ppo_loss import Samples, Tally, make_tally, ppo_loss, tally_loss
@@ -37,7 +37,7 @@ _LossFn = Callable[[chex.ArrayTree, _Batch], jax.Array]
 class _Streams(NamedTuple):
     """Where the R streams stand."""
 
-    episode: base.EpisodeState  # [R]
+    episode: protocol.EpisodeState  # [R]
     obs: jax.Array  # int [R, O]
 
 
@@ -49,7 +49,7 @@ class _Learner(NamedTuple):
 
 
 def make_ppo(
-    env: base.Env, config: PpoConfig, *, num_streams: int, num_steps: int
+    env: protocol.Env, config: PpoConfig, *, num_streams: int, num_steps: int
 ) -> Callable[[jax.Array, jax.Array], History]:
     """Builds the source.
 
@@ -86,7 +86,7 @@ def make_ppo(
 
 
 def _make_learner(
-    env: base.Env, config: PpoConfig, *, num_streams: int, num_steps: int
+    env: protocol.Env, config: PpoConfig, *, num_streams: int, num_steps: int
 ) -> Callable[[jax.Array, jax.Array], History]:
     """One learner: (key, task) -> History [num_streams, num_steps]."""
     _check_batch_size(config, num_streams)
@@ -99,7 +99,7 @@ def _make_learner(
         return functools.partial(network.apply, params)  # type: ignore[return-value]
 
     loss_fn, prepare = _make_objective(env.spec, network_fn, config)
-    few_observations = base.num_observations(env.spec) <= num_streams * config.rollout_length
+    few_observations = protocol.num_observations(env.spec) <= num_streams * config.rollout_length
     # No update follows the last rollout, whole or partial: that policy would never act.
     num_updates = (num_steps - 1) // config.rollout_length
     last_length = num_steps - num_updates * config.rollout_length
@@ -111,7 +111,7 @@ def _make_learner(
     def learn(key: jax.Array, task: jax.Array) -> History:
         params_key, reset_key, key, last_key = jax.random.split(key, 4)
         reset_keys = jax.random.split(reset_key, num_streams)
-        streams = _Streams(*jax.vmap(lambda k: base.reset(env, k, task))(reset_keys))
+        streams = _Streams(*jax.vmap(lambda k: protocol.reset(env, k, task))(reset_keys))
         params = network.init(params_key, streams.obs)
 
         def collect_and_update(
@@ -179,7 +179,7 @@ def _check_batch_size(config: PpoConfig, num_streams: int) -> None:
 
 
 def _collect(
-    env: base.Env,
+    env: protocol.Env,
     network_fn: NetworkFn,
     streams: _Streams,
     key: jax.Array,
@@ -197,7 +197,7 @@ def _collect(
         noise, key = inputs
         log_probs, _ = network_fn(streams.obs)
         action = draw_action(noise, log_probs)
-        step = jax.vmap(lambda k, s, a: base.step(env, k, s, a, task))
+        step = jax.vmap(lambda k, s, a: protocol.step(env, k, s, a, task))
         timestep = step(jax.random.split(key, num_streams), streams.episode, action)
         done = timestep.terminated | timestep.truncated
         transition = Transition(streams.obs, action, timestep.reward, timestep.next_obs, done)
@@ -210,7 +210,7 @@ def _collect(
 
 
 def _make_objective(
-    spec: base.EnvSpec, network_fn: Callable[[chex.ArrayTree], NetworkFn], config: PpoConfig
+    spec: protocol.EnvSpec, network_fn: Callable[[chex.ArrayTree], NetworkFn], config: PpoConfig
 ) -> tuple[_LossFn, Callable[[Samples], _Batch]]:
     """The loss of a batch, and what makes a batch of the samples of a minibatch."""
 
@@ -218,9 +218,9 @@ def _make_objective(
         log_probs, value = network_fn(params)(samples.obs)
         return ppo_loss(log_probs, value, samples, config)
 
-    if base.num_observations(spec) >= config.batch_size:
+    if protocol.num_observations(spec) >= config.batch_size:
         return sample_loss, lambda samples: samples
-    table = jnp.asarray(base.all_observations(spec))
+    table = jnp.asarray(protocol.all_observations(spec))
 
     def table_loss(params: chex.ArrayTree, tally: Tally) -> jax.Array:
         log_probs, value = network_fn(params)(table)

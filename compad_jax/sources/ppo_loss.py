@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.config import PpoConfig
-from compad_jax.envs.base import EnvSpec, num_observations, observation_index
+from compad_jax.envs.protocol import EnvSpec, num_observations, observation_index
 
 _STD_EPS = 1e-8  # A minibatch may hold equal advantages only.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from compad_jax.envs import base
+from compad_jax.envs import protocol
 from compad_jax.envs.dark_room import DarkRoom
 from tests.builders import play, random_keys
 
@@ -85,11 +85,11 @@ def test_lockstep_with_the_oracle(size, horizon, start):
 
 def test_final_observation_is_not_the_next_start():
     env = DarkRoom(5, 2)
-    state, obs = base.reset(env, jax.random.key(0), jnp.array([0, 2]))
+    state, obs = protocol.reset(env, jax.random.key(0), jnp.array([0, 2]))
     np.testing.assert_array_equal(obs, [2, 2])
     up = jnp.array(1)
     for _ in range(2):
-        timestep = base.step(env, jax.random.key(0), state, up, jnp.array([0, 2]))
+        timestep = protocol.step(env, jax.random.key(0), state, up, jnp.array([0, 2]))
         state = timestep.state
     np.testing.assert_array_equal(timestep.next_obs, [0, 2])
     np.testing.assert_array_equal(timestep.obs, [2, 2])

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compad_jax.checks import ConfigError
 from compad_jax.config import EnvConfig
+from compad_jax.config.checks import ConfigError
 from compad_jax.envs import REGISTRY, make_env
 from tests.builders import play, random_keys
 

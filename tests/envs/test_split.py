@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compad_jax.checks import ConfigError
 from compad_jax.config import EnvConfig
+from compad_jax.config.checks import ConfigError
 from compad_jax.envs.split import split_tasks
 
 

@@ -3,7 +3,7 @@ import jax
 import numpy as np
 import pytest
 
-from compad_jax.envs.base import EnvSpec, all_observations
+from compad_jax.envs.protocol import EnvSpec, all_observations
 from compad_jax.sources.actor_critic import ActorCritic, orthogonal
 
 SPEC = EnvSpec(5, (3, 4), 10, (0.0, 1.0))

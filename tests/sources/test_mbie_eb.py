@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compad_jax.config import MbieEbConfig, SourceConfig
-from compad_jax.envs import base
+from compad_jax.envs import protocol
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.sources.mbie_eb import make_mbie_eb, optimistic_values
 
@@ -41,7 +41,7 @@ def _noise_rate(config, t, num_steps):
 
 def _fraction_of_optimum(history):
     """Mean over goals and streams of every episode in the paper's room."""
-    optimum_of = jax.vmap(lambda t: base.optimal_return(_ROOM.tabular(t), _ROOM.horizon))
+    optimum_of = jax.vmap(lambda t: protocol.optimal_return(_ROOM.tabular(t), _ROOM.horizon))
     optimum = np.asarray(jax.jit(optimum_of)(_ROOM.tasks))
     reward = history.transition.reward
     returns = reward.reshape(*reward.shape[:2], -1, _ROOM.horizon).sum(-1)

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compad_jax.checks import ConfigError
 from compad_jax.config import PpoConfig, SourceConfig
-from compad_jax.envs import base
+from compad_jax.config.checks import ConfigError
+from compad_jax.envs import protocol
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.sources import make_source
 from compad_jax.sources.ppo import make_ppo, make_samples
@@ -56,7 +56,7 @@ def test_shapes_over_seeds_and_tasks(history):
 
 
 def test_learns_to_collect_the_optimum(history):
-    optimum = jax.vmap(lambda goal: base.optimal_return(ENV.tabular(goal), HORIZON))(GOALS)
+    optimum = jax.vmap(lambda goal: protocol.optimal_return(ENV.tabular(goal), HORIZON))(GOALS)
     episodes = history.transition.reward.reshape(NUM_SEEDS, len(GOALS), NUM_STREAMS, -1, HORIZON)
     fraction = episodes.sum(-1).mean(axis=2) / optimum[:, None]
     last_tenth = fraction.shape[-1] // 10
@@ -148,7 +148,7 @@ class _Corridor:
 
     @property
     def spec(self):
-        return base.EnvSpec(2, (self.length,), 8, (0.0, 1.0))
+        return protocol.EnvSpec(2, (self.length,), 8, (0.0, 1.0))
 
     def reset(self, key, task):
         del key, task

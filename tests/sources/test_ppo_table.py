@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from compad_jax.config import PpoConfig
-from compad_jax.envs.base import EnvSpec, all_observations, num_observations
 from compad_jax.envs.dark_room import DarkRoom
+from compad_jax.envs.protocol import EnvSpec, all_observations, num_observations
 from compad_jax.sources import ppo
 from compad_jax.sources.actor_critic import ActorCritic, tabulate
 from compad_jax.sources.ppo_loss import Samples, make_tally, ppo_loss, tally_loss

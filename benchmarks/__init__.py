@@ -1,0 +1,1 @@
+"""Speed measurements: rates as shares of what the machine can do."""

@@ -1,0 +1,1 @@
+"""Process set-up, devices and provenance, and what makes training fast on a CPU."""

@@ -1,0 +1,99 @@
+"""What a program sets up once for its process, before it computes."""
+
+import ctypes
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Parameters of glibc's mallopt.
+
+
+def configure(batch_size: int, *, quick_compile: bool = False) -> None:
+    """Sets the process up; call it before anything runs on a device.
+
+    A CPU counts as one device a core, as far as a batch can be shared out evenly: the
+    matrices of a small model are too small for several cores to share, whole windows are
+    not. Accelerators are not affected.
+
+    Args:
+        batch_size: windows of a training batch.
+        quick_compile: see `TrainConfig`.
+    """
+    _choose_compiler_flags(quick_compile)
+    _keep_freed_memory()
+    _keep_compiled_programs()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    shares = max(n for n in range(1, cores + 1) if batch_size % n == 0)
+    jax.config.update("jax_num_cpu_devices", shares)
+
+
+def _choose_compiler_flags(quick_compile: bool) -> None:
+    """Trades speed for compile time, as far as asked; flags that the user set count more.
+
+    Unrolled loops keep the compiler busy and make no training step faster.
+    """
+    flags = ["--xla_backend_extra_options=xla_cpu_disable_loop_unrolling=true"]
+    if quick_compile:
+        flags.append("--xla_backend_optimization_level=0")
+    os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")])
+
+
+def _keep_freed_memory() -> None:
+    """Stops glibc from giving large blocks back to the kernel.
+
+    XLA's CPU backend allocates its temporary buffers anew at every call, and fetching
+    them page by page can take longer than computing. Does nothing without glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, 2**30)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _keep_compiled_programs() -> None:
+    """Lets a later start find what this one compiled.
+
+    JAX_COMPILATION_CACHE_DIR names another place.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "compad_jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def plain_compile_options(**more: Any) -> dict[str, Any]:
+    """Compiler options for a program of many simple loops: on a CPU it compiles much sooner.
+
+    They do without XLA's fusion emitters. How much faster these make a program depends on it.
+
+    Args:
+        more: options beside these, for a CPU only.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return {"xla_cpu_use_fusion_emitters": False, **more}
+
+
+def quick_compile_options() -> dict[str, Any]:
+    """Compiler options for a program that runs once: it compiles sooner and runs slower."""
+    return plain_compile_options(xla_backend_optimization_level=0)
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Keeps the collector from running: for code that makes a million objects to keep.
+
+    Tracing a program is such code, and it takes longer if they are searched again and again.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()  # Nor are they searched later.

@@ -1,0 +1,273 @@
+"""Settings: frozen dataclasses that check themselves.
+
+Every mistake raises `ConfigError` with one line that says what, where and what is allowed.
+"""
+
+import dataclasses
+import json
+from typing import Annotated, Any
+
+from ml_collections import ConfigDict
+
+from compad_jax.config.checks import (
+    Choice,
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    Ratio,
+    build,
+    require,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvConfig:
+    """The family of tasks and its split."""
+
+    name: str = "dark_room"
+    grid_size: Count = 9
+    horizon: Count = 20  # Environment steps of an episode.
+    start: Annotated[str, Choice(("center", "corner", "random"))] = "center"
+    split_seed: Natural = 0
+    train_env_ratio: Ratio = 0.9  # The rest is held out.
+    validation_ratio: Ratio = 0.05  # Share of the training tasks that choose the checkpoint.
+
+
+@dataclasses.dataclass(frozen=True)
+class MbieEbConfig:
+    """Model-based source with an exploration bonus."""
+
+    bonus: NonNegative = 0.1  # Reward imagined for a state that is not known yet.
+    known_visits: Count = 1  # Visits after which a state counts as known.
+    discount: Ratio = 0.95
+    random_action_rate: Ratio = 0.1  # At the start of a history, then falling linearly
+    final_random_action_rate: Ratio = 0.01  # to this one, reached
+    anneal_ratio: Positive = 0.5  # after this part of the history.
+    # Whether the rates grow over the streams of a task, evenly, from none in the first to these
+    # in the last: histories without noise show what to imitate, others how to recover.
+    spread_random_actions: bool = False
+    # Share of the streams that are paid nothing at first, for longer in one than in the next, up
+    # to the whole history: they show how to go on searching where a search was in vain.
+    late_reward_ratio: Ratio = 0.0
+    # Among equally good actions: the first, or one drawn anew every time.
+    ties: Annotated[str, Choice(("first", "random"))] = "first"
+
+
+@dataclasses.dataclass(frozen=True)
+class PpoConfig:
+    """Proximal policy optimisation; the defaults are the seed's."""
+
+    rollout_length: Count = 80  # Environment steps a stream between updates.
+    batch_size: Count = 40
+    num_epochs: Count = 20
+    lr: Positive = 3e-4
+    discount: Ratio = 0.99
+    gae_lambda: Ratio = 0.95
+    clip: Positive = 0.2
+    value_weight: NonNegative = 0.5
+    entropy_weight: NonNegative = 0.0
+    grad_clip_norm: Positive = 0.5
+    hidden: Count = 64  # Width of both hidden layers, of the actor and of the critic.
+    # Scale of the critic's last layer at first. If small, values start near zero, and goals
+    # are learned that a scale of 1 sometimes misses for good.
+    critic_gain: Positive = 1.0
+    # The streams of a task are divided among so many learners, each with a policy of its own.
+    num_learners: Count = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """The reinforcement-learning algorithm whose learning is distilled."""
+
+    name: str = "mbie_eb"
+    num_streams: Count = 60  # Histories of a task.
+    num_steps: Count = 400  # Environment steps of a history.
+    seed: Natural = 0
+    mbie_eb: MbieEbConfig = MbieEbConfig()
+    ppo: PpoConfig = PpoConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """How windows are cut from histories into segments."""
+
+    dir: str = ""  # The store; empty: data/<env>-<source>-<fingerprint>.
+    max_compression_depth: Natural = 2  # Compressions in a window; unused with whole_history.
+    min_compress_length: Count = 20
+    max_compress_length: Count = 20
+    min_uncompressed_length: Count = 20
+    max_uncompressed_length: Count = 20
+    whole_history: bool = True  # Windows are whole histories instead of uniform cuts.
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The policy: a causal transformer with (CompAD) or without (AD) latents."""
+
+    tf_n_embd: Count = 64
+    tf_n_layer: Count = 3
+    tf_n_head: Count = 4
+    tf_dim_feedforward: Count = 256
+    tf_dropout: Ratio = 0.0
+    tf_attn_dropout: Ratio = 0.0
+    n_latent: Natural = 20  # 0: AD.
+    encoder_n_layer: Count = 2
+    encoder_n_head: Count = 4
+    memory_update: Annotated[str, Choice(("replace", "gated"))] = "replace"
+    bptt_depth: Natural = 0  # Compressions that gradients pass through; 0: all.
+    reconstruction_weight: NonNegative = 0.0
+    # auto: float32 on a CPU, bfloat16 on an accelerator; parameters are always float32.
+    dtype: Annotated[str, Choice(("auto", "float32", "bfloat16"))] = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW or Muon, with global-norm clipping and a warmup-cosine schedule."""
+
+    name: Annotated[str, Choice(("adamw", "muon"))] = "adamw"
+    lr: Positive = 1e-3
+    num_warmup_steps: Natural = 100
+    weight_decay: NonNegative = 0.01
+    beta1: Ratio = 0.9
+    beta2: Ratio = 0.99
+    momentum: Ratio = 0.95  # Of Muon; betas are for what it leaves to AdamW.
+    grad_clip_norm: Positive = 1.0
+    label_smoothing: Ratio = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The training loop; all intervals are in optimiser steps."""
+
+    train_batch_size: Count = 24  # Windows.
+    train_timesteps: Count = 1000
+    seed: Natural = 0
+    log_every: Count = 20  # Also the number of steps a dispatch.
+    checkpoint_every: Count = 200
+    eval_every: Count = 200  # Losses on validation and held-out histories.
+    eval_batches: Count = 4
+    # In-context episodes then played on the validation tasks; their return chooses the best
+    # checkpoint. None: the validation loss does.
+    validation_episodes: Natural = 0
+    quick_compile: bool = False  # Less optimised programs, compiled sooner: for smoke tests.
+    init_from: str = ""  # Run directory whose decoder training starts from; empty: none.
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """In-context evaluation."""
+
+    num_seeds: Count = 8
+    num_episodes: Count = 100
+    split: Annotated[str, Choice(("held_out", "validation", "train"))] = "held_out"
+    seed: Natural = 0
+    # The last step, or the best one on the validation tasks.
+    checkpoint: Annotated[str, Choice(("latest", "best"))] = "latest"
+    chunk_episodes: Count = 10  # Episodes a dispatch: bounds the memory of long rollouts.
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    env: EnvConfig = EnvConfig()
+    source: SourceConfig = SourceConfig()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+
+def default_config() -> ConfigDict:
+    """All settings with their defaults, for a config file to change."""
+    return ConfigDict(to_dict(Config()))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain dictionary of a config dataclass."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Builds and validates the settings.
+
+    Args:
+        values: nested dictionary; missing fields take their defaults.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: an unknown name, a wrong type or range, or an impossible combination.
+    """
+    config = build(Config, values)
+    _check_combinations(config)
+    return config
+
+
+def load_json(path: str) -> Config:
+    """Reads what `save_json` wrote."""
+    with open(path, encoding="utf-8") as file:
+        return from_dict(json.load(file))
+
+
+def save_json(config: Config, path: str) -> None:
+    """Writes the settings as JSON."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(to_dict(config), file, indent=2)
+        file.write("\n")
+
+
+def _check_combinations(config: Config) -> None:
+    data, model, train = config.data, config.model, config.train
+    for kind in ("compress", "uncompressed"):
+        low, high = getattr(data, f"min_{kind}_length"), getattr(data, f"max_{kind}_length")
+        require(low <= high, f"data.min_{kind}_length={low}: must be at most the max_, {high}")
+    compress, window = data.max_compress_length, data.max_uncompressed_length
+    require(
+        compress <= window,
+        f"data.max_compress_length={compress}: a window holds only "
+        f"data.max_uncompressed_length={window}",
+    )
+    for heads in ("tf_n_head", "encoder_n_head"):
+        width, count = model.tf_n_embd, getattr(model, heads)
+        require(
+            width % count == 0, f"model.tf_n_embd={width}: must be a multiple of {heads}={count}"
+        )
+    require(
+        not (model.reconstruction_weight and not model.n_latent),
+        "model.reconstruction_weight: nothing to reconstruct from, model.n_latent is 0",
+    )
+    for name in ("train_timesteps", "checkpoint_every", "eval_every"):
+        steps = getattr(train, name)
+        require(
+            steps % train.log_every == 0,
+            f"train.{name}={steps}: must be a multiple of train.log_every={train.log_every}",
+        )
+    require(
+        config.optimizer.num_warmup_steps < train.train_timesteps,
+        f"optimizer.num_warmup_steps={config.optimizer.num_warmup_steps}: must be below "
+        f"train.train_timesteps={train.train_timesteps}",
+    )
+    _check_window(config)
+
+
+def _check_window(config: Config) -> None:
+    """Whether the windows fit the histories, and train what acting needs."""
+    data, num_steps = config.data, config.source.num_steps
+    if data.whole_history:
+        require(
+            config.model.n_latent == 0 or data.max_compress_length == data.max_uncompressed_length,
+            "data.whole_history: needs data.max_compress_length = data.max_uncompressed_length, "
+            "or the last positions of a window would hardly be trained",
+        )
+        return
+    depth = data.max_compression_depth if config.model.n_latent else 0
+    longest = depth * data.max_compress_length + data.max_uncompressed_length
+    require(
+        longest <= num_steps,
+        f"data: the longest window has {longest} steps, a history only "
+        f"source.num_steps={num_steps}",
+    )

@@ -1,0 +1,1 @@
+"""What a user runs when training looks stuck."""

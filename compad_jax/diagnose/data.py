@@ -1,0 +1,191 @@
+"""What the histories allow, and what a sampler makes of them: known before any training."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compad_jax.config import Config
+from compad_jax.envs import make_env
+from compad_jax.envs.protocol import optimal_return, solve_tasks
+from compad_jax.evaluation.evaluate_run import source_curve
+from compad_jax.histories.dataset import Dataset
+from compad_jax.histories.sampler import Sampler
+from compad_jax.training.losses import loss_floor
+from compad_jax.types import History, Segments
+
+Facts = dict[str, Any]  # Numbers as JSON has them; None: not measured.
+
+MAX_WINDOWS = 64  # Of a batch; more would cost time and show nothing new.
+_NUM_TENTHS = 10
+
+
+class Draws(NamedTuple):
+    """Batches of windows as a sampler draws them, with quantities of their targets."""
+
+    segments: Segments  # [N, B, S, L], N batches.
+    values: dict[str, jax.Array]  # float [N, B, S, L] each.
+
+
+def draw_windows(
+    sample: Sampler,
+    dataset: Dataset,
+    quantities: Mapping[str, jax.Array],
+    key: jax.Array,
+    *,
+    num_batches: int,
+) -> Draws:
+    """Draws batches, and from the same places any quantities of the steps.
+
+    A sampler gathers `dataset.floor` at its targets. With the same key and a quantity in
+    the place of the floor, it gathers that quantity at the same targets.
+
+    Args:
+        sample: the sampler.
+        dataset: histories, [rows, T].
+        quantities: float [rows, T] each.
+        key: PRNG key, consumed.
+        num_batches: N.
+
+    Returns:
+        At most `MAX_WINDOWS` windows of each batch.
+    """
+    chex.assert_equal_shape([dataset.floor, *quantities.values()])
+
+    def draw(key: jax.Array, dataset: Dataset, quantities: dict[str, jax.Array]) -> Draws:
+        values = {
+            name: sample(key, dataset._replace(floor=quantity)).floor
+            for name, quantity in quantities.items()
+        }
+        draws = Draws(sample(key, dataset), values)
+        return jax.tree.map(lambda x: x[:MAX_WINDOWS], draws)
+
+    keys = jax.random.split(key, num_batches)
+    batches = jax.jit(lambda keys, *args: jax.lax.map(lambda k: draw(k, *args), keys))
+    return batches(keys, dataset, dict(quantities))
+
+
+def step_quantities(history: History, tasks: np.ndarray) -> dict[str, jax.Array]:
+    """What is known of every step beside its transition.
+
+    Args:
+        history: [G, R, T].
+        tasks: int [.], which of the G tasks.
+
+    Returns:
+        Float32 [rows, T], rows as in `make_datasets`: `step` and `task`, their indices;
+        `entropy` of the source's policy, in nats; `best_accuracy`, the probability of its
+        likeliest action.
+    """
+    describe = jax.jit(lambda x: (loss_floor(x, 0.0), jnp.exp(x.max(-1).astype(jnp.float32))))
+    # A task at a time: all at once in float32 would be several times the store.
+    by_task = [describe(history.log_probs[task]) for task in tasks]
+    entropy, best_accuracy = (jnp.concatenate(x) for x in zip(*by_task, strict=True))
+    num_streams, num_steps = history.transition.action.shape[1:]
+    step = jnp.arange(num_steps, dtype=jnp.float32)
+    task = jnp.repeat(jnp.asarray(tasks, jnp.float32), num_streams)
+    indices = {"step": step, "task": task[:, None]}
+    indices = {name: jnp.broadcast_to(x, entropy.shape) for name, x in indices.items()}
+    return indices | {"entropy": entropy, "best_accuracy": best_accuracy}
+
+
+def describe_source(config: Config, tasks: np.ndarray, entropy: jax.Array) -> Facts:
+    """How the source learns.
+
+    Args:
+        config: `env` and `source`.
+        tasks: int [.], which tasks.
+        entropy: float [rows, T], of its policy, in nats.
+
+    Returns:
+        Its return, as a share of the optimum, by episode, and its entropy by step.
+    """
+    env = make_env(config.env)
+    optimum = solve_tasks(env, env.tasks[tasks], optimal_return)
+    return {
+        "name": config.source.name,
+        "fraction_of_optimum": as_list(source_curve(config, tasks, np.asarray(optimum))),
+        "entropy": as_list(entropy.mean(0)),
+    }
+
+
+def describe_sampling(draws: Draws, num_steps: int, *, has_memory: bool) -> Facts:
+    """Where the targets come from and what stands before them.
+
+    Args:
+        draws: of training windows, with `step`.
+        num_steps: T, of a history.
+        has_memory: without one, a segment knows nothing of the segments before it.
+
+    Returns:
+        Positions as parts of a history, and shares of targets or of windows.
+    """
+    mask = contexts(draws.segments.mask, has_memory=has_memory)  # [windows, S, L]
+    reward = contexts(draws.segments.tokens.previous.reward, has_memory=has_memory)
+    step = contexts(draws.values["step"], has_memory=has_memory)[mask]
+    tenths = np.bincount((step * _NUM_TENTHS // num_steps).astype(int), minlength=_NUM_TENTHS)
+    seen = np.logical_or.accumulate(((reward != 0) & mask).reshape(len(mask), -1), axis=1)
+    real = mask.any((1, 2))
+    lengths, counts = np.unique(mask.sum(-1)[mask.any(-1)], return_counts=True)
+    return {
+        "num_windows": int(real.sum()),
+        "num_targets": int(mask.sum()),
+        "first_target": float(step.min()) / num_steps,
+        "last_target": (float(step.max()) + 1) / num_steps,
+        "targets_by_tenth": as_list(tenths / len(step)),
+        "targets_by_depth": as_list(mask.sum((0, 2)) / mask.sum()),
+        "segment_lengths": {
+            str(n): round(float(c / counts.sum()), 5) for n, c in zip(lengths, counts, strict=True)
+        },
+        "windows_without_reward": float(1 - seen[real, -1].mean()),
+        "targets_after_reward": float(seen[mask.reshape(len(mask), -1)].mean()),
+        "padding": float(1 - mask.mean()),
+    }
+
+
+def describe_loss(draws: Draws, dataset: Dataset, num_actions: int, *, has_memory: bool) -> Facts:
+    """What any model can reach at best.
+
+    Args:
+        draws: of training windows, with `entropy` and `best_accuracy`.
+        dataset: the histories that they were drawn from.
+        num_actions: A.
+        has_memory: as in `describe_sampling`.
+
+    Returns:
+        Losses in nats, and an accuracy.
+    """
+    mask = np.asarray(draws.segments.mask)
+    floor = contexts(draws.segments.floor, has_memory=has_memory)
+    by_segment = contexts(mask, has_memory=has_memory)
+    return {
+        "uniform": math.log(num_actions),
+        "floor": float(floor[by_segment].mean()),
+        "floor_by_depth": group_means(floor, by_segment, axis=(0, 2)),
+        "floor_by_position": group_means(floor, by_segment, axis=(0, 1)),
+        "floor_of_whole_histories": float(dataset.floor.mean(1).mean()),
+        "entropy": float(np.asarray(draws.values["entropy"])[mask].mean()),
+        "best_accuracy": float(np.asarray(draws.values["best_accuracy"])[mask].mean()),
+    }
+
+
+def contexts(x: jax.Array | np.ndarray, *, has_memory: bool) -> np.ndarray:
+    """What can be known together, [N, B, S, L] -> [N * B, S, L]; AD: [N * B * S, 1, L]."""
+    num_segments, length = x.shape[-2:] if has_memory else (1, x.shape[-1])
+    return np.asarray(x).reshape(-1, num_segments, length)
+
+
+def group_means(x: np.ndarray, mask: np.ndarray, axis: tuple[int, ...]) -> list[float | None]:
+    """Means over the true entries along some axes; None where there is none."""
+    count = mask.sum(axis)
+    means = np.where(mask, x, 0).sum(axis) / np.maximum(count, 1)
+    return [round(float(m), 5) if c else None for m, c in zip(means, count, strict=True)]
+
+
+def as_list(x: Any) -> list[float]:
+    """A vector as JSON has it, to five decimals."""
+    return [round(value, 5) for value in np.asarray(x, float).tolist()]

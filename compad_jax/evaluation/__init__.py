@@ -1,0 +1,1 @@
+"""A frozen policy learns in context: rollouts, episodes and their statistics."""

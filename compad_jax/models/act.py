@@ -1,0 +1,79 @@
+"""The acting path: a policy reads one token at a time; a full window is compressed first.
+
+`unroll` is the other way to run the same functions on the same parameters; tests hold their
+logits equal.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from compad_jax.models.policy import Params, Policy, apply_method
+from compad_jax.types import Tokens, Window
+
+
+def init_window(policy: Policy, params: Params, batch: int) -> Window:
+    """State of a policy that has seen nothing yet."""
+    memory = apply_method(policy, params, "initial_memory", batch)
+    nothing = jnp.zeros((batch, 0, policy.config.tf_n_embd), policy.dtype)
+    return _open_window(policy, params, memory, nothing, jnp.zeros((), jnp.int32))
+
+
+def observe(
+    policy: Policy, params: Params, window: Window, tokens: Tokens
+) -> tuple[Window, jax.Array]:
+    """Acting path: reads one token; a full window is compressed first.
+
+    Args:
+        policy: the policy.
+        params: its parameters.
+        window: the state, B environments in lockstep.
+        tokens: [B, 1], what each environment shows now.
+
+    Returns:
+        The next state and float32 logits [B, A]. The cost does not depend on how long
+        the history is.
+    """
+    window = jax.lax.cond(
+        window.length == policy.window,
+        lambda full: _compress_oldest(policy, params, full),
+        lambda same: same,
+        window,
+    )
+    embedding = apply_method(policy, params, "embed", tokens)
+    logits, cache = apply_method(
+        policy, params, "decode_next", embedding, window.cache, window.length
+    )
+    embeddings = jax.lax.dynamic_update_slice_in_dim(
+        window.embeddings, embedding, window.length, axis=1
+    )
+    window = window._replace(embeddings=embeddings, cache=cache, length=window.length + 1)
+    return window, logits
+
+
+def _compress_oldest(policy: Policy, params: Params, window: Window) -> Window:
+    """The oldest tokens of a full window become memory (AD: are dropped); the rest stays."""
+    oldest, kept = jnp.split(window.embeddings, [policy.compress_length], axis=1)
+    projected = apply_method(policy, params, "project", oldest)
+    mask = jnp.ones(oldest.shape[:2], bool)
+    memory = apply_method(policy, params, "compress", window.memory, projected, mask)
+    return _open_window(policy, params, memory, kept, window.num_compressions + 1)
+
+
+def _open_window(
+    policy: Policy, params: Params, memory: jax.Array, kept: jax.Array, num_compressions: jax.Array
+) -> Window:
+    """A window that holds the `kept` tokens [B, L, D] after a new memory."""
+    _, cache = apply_method(policy, params, "decode", memory, kept)
+    length = kept.shape[1]
+
+    def pad(x: jax.Array) -> jax.Array:
+        """To a whole window, at the end of the next to last axis."""
+        return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, policy.window - length), (0, 0)])
+
+    return Window(
+        memory=memory,
+        embeddings=pad(kept),
+        cache=jax.tree.map(pad, cache),
+        length=jnp.full((), length, jnp.int32),
+        num_compressions=num_compressions,
+    )

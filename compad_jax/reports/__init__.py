@@ -1,0 +1,1 @@
+"""Figures, pages and tables, made from result files alone."""

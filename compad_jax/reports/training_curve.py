@@ -1,0 +1,87 @@
+"""How a training went: the loss beside its floor, and what the policy earns on validation tasks."""
+
+import csv
+import os
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from compad_jax.reports.figures import COLORS, GREY, draw_in_style
+from compad_jax.training.metrics_log import read_metrics
+from compad_jax.training.validation import RETURNS, score
+
+_ABOVE_FLOOR = {  # Column: logged loss and floor.
+    "train_above_floor": ("loss", "floor"),
+    "validation_above_floor": ("validation_loss", "validation_floor"),
+    "held_out_above_floor": ("held_out_loss", "held_out_floor"),
+}
+_LABELS = {
+    "train_above_floor": "training tasks",
+    "validation_above_floor": "validation tasks",
+    "held_out_above_floor": "held-out tasks",
+    "validation_return_greedy": "greedy",
+    "validation_return_sample": "sampled",
+}
+
+
+def write_training_curve(workdir: str) -> None:
+    """Writes `training_curve.csv` and `training_curve.png` of a run into its directory.
+
+    A row is a step at which the validation tasks were measured: losses in nats above their
+    floors; returns as fractions of the optimum, where they were measured.
+
+    Args:
+        workdir: holds `metrics.jsonl`.
+    """
+    rows = training_curve(read_metrics(workdir))
+    if not rows:
+        return
+    path = os.path.join(workdir, "training_curve")
+    with open(f"{path}.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    with draw_in_style():
+        _draw(rows).savefig(f"{path}.png")
+
+
+def training_curve(metrics: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Columns `step`, losses above their floors and returns, of the logged lines that have them."""
+    rows = []
+    for line in metrics:
+        if "validation_loss" not in line:
+            continue
+        row = {"step": line["step"]}
+        row |= {name: line[loss] - line[floor] for name, (loss, floor) in _ABOVE_FLOOR.items()}
+        row |= {name: line[name] for name in RETURNS if name in line}
+        rows.append({name: round(value, 5) for name, value in row.items()})
+    return rows
+
+
+def _draw(rows: list[dict[str, float]]) -> Figure:
+    returns = [name for name in RETURNS if name in rows[0]]
+    figure = Figure(figsize=(8, 3.6) if returns else (4.5, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2 if returns else 1, squeeze=False)[0]
+    _draw_columns(panels[0], rows, list(_ABOVE_FLOOR))
+    panels[0].set(ylabel="Loss above its floor, nats", yscale="log")
+    panels[0].yaxis.set_minor_formatter("{x:.2g}")
+    panels[0].yaxis.set_major_formatter("{x:.2g}")
+    if returns:
+        _draw_columns(panels[1], rows, returns)
+        panels[1].set(ylabel="Return on validation tasks, of optimum", ylim=(0, 1))
+        panels[1].yaxis.set_major_formatter(PercentFormatter(1))
+        best = max(rows, key=score)
+        panels[1].axvline(best["step"], color=GREY, lw=0.8, ls=":", label="best")
+        panels[1].legend()
+    return figure
+
+
+def _draw_columns(axes: Axes, rows: list[dict[str, float]], names: list[str]) -> None:
+    """One line a column over the steps."""
+    steps = [row["step"] for row in rows]
+    for name, color in zip(names, COLORS, strict=False):
+        axes.plot(steps, [row[name] for row in rows], "o-", ms=3, color=color, label=_LABELS[name])
+    axes.set_xlabel("Training step")
+    axes.legend()

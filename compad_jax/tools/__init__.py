@@ -1,1 +1,0 @@
-"""Programs for whoever develops: they read runs and histories, nothing imports them."""

@@ -1,0 +1,1 @@
+"""Losses, optimiser, the training step and loop, validation and checkpoints."""

@@ -1,0 +1,74 @@
+"""AdamW or Muon, global-norm clipping, decay on weight matrices only, warmup-cosine rate."""
+
+from typing import Any
+
+import jax
+import optax
+
+from compad_jax.backend.packing import HEAD, REST
+from compad_jax.config import OptimizerConfig
+
+# Makes the size of a Muon update that of an AdamW update, so that both share one `lr`.
+_MUON_UPDATE_RMS = 0.2
+# Five equal iterations, listed: as a list they are a loop in the program, which compiles
+# sooner; else they are unrolled.
+_NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5
+
+
+def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+    """Linear warmup from 0 to `lr`, then a cosine to 0 at `num_steps`."""
+    return optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=config.lr,
+        warmup_steps=config.num_warmup_steps,
+        decay_steps=num_steps,
+    )
+
+
+def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
+    """Builds the optimiser.
+
+    Args:
+        config: its settings.
+        num_steps: length of the schedule, warmup included.
+
+    Returns:
+        The gradient transformation, of packed parameters and gradients (`packing.pack`).
+    """
+    make = {"adamw": _make_adamw, "muon": _make_muon}[config.name]
+    clip = optax.clip_by_global_norm(config.grad_clip_norm)
+    return optax.chain(clip, make(config, make_schedule(config, num_steps)))
+
+
+def _make_adamw(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    return optax.adamw(
+        schedule,
+        b1=config.beta1,
+        b2=config.beta2,
+        weight_decay=config.weight_decay,
+        mask=lambda stacks: {name: name != REST for name in stacks},
+    )
+
+
+def _make_muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Muon for weight matrices but the head's, AdamW without decay for all else.
+
+    Source: Jordan et al. (2024), Muon: an optimizer for hidden layers in neural networks;
+    the size of its updates as in Liu et al. (2025), Muon is scalable for LLM training.
+    Deviation: the embedding is a matrix like the others.
+    """
+
+    def matrices(stacks: dict[str, jax.Array]) -> dict[str, Any]:
+        axes = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+        return {name: None if name in (HEAD, REST) else axes for name in stacks}
+
+    return optax.contrib.muon(
+        schedule,
+        ns_coeffs=_NEWTON_SCHULZ,
+        beta=config.momentum,
+        weight_decay=config.weight_decay,
+        adam_b1=config.beta1,
+        adam_b2=config.beta2,
+        consistent_rms=_MUON_UPDATE_RMS,
+        muon_weight_dimension_numbers=matrices,
+    )

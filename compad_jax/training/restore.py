@@ -1,0 +1,86 @@
+"""Trained parameters: for acting, and as the start of another training."""
+
+import os
+from collections.abc import Callable
+
+import jax
+
+from compad_jax.backend import sharding
+from compad_jax.config import Config, load_json
+from compad_jax.config.checks import ConfigError
+from compad_jax.envs import make_env
+from compad_jax.envs.protocol import EnvSpec
+from compad_jax.models import Params, Policy, make_policy, param_shapes
+from compad_jax.training.checkpoints import Checkpoints
+
+MakePolicy = Callable[[Config, EnvSpec], Policy]
+
+
+def restore_policy(
+    config: Config, workdir: str, which: str = "latest", make_policy: MakePolicy = make_policy
+) -> tuple[Policy, int, Params]:
+    """Restores what was trained in a run directory.
+
+    Args:
+        config: the settings of that run.
+        workdir: the run directory.
+        which: checkpoint, latest or best (on validation).
+        make_policy: an experiment may build another policy with the same parameters.
+
+    Returns:
+        The policy, the step of the checkpoint, and the parameters, whole on every device.
+
+    Raises:
+        ConfigError: no usable checkpoint is there.
+    """
+    policy = make_policy(config, make_env(config.env).spec)
+    with Checkpoints(workdir) as checkpoints:
+        step, params = checkpoints.restore_params(placed_shapes(policy), which)
+    return policy, step, params
+
+
+def placed_shapes(policy: Policy) -> Params:
+    """Shapes and types of the parameters as they should be restored: whole on every device."""
+    everywhere = sharding.replicated(sharding.make_mesh())
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), param_shapes(policy)
+    )
+
+
+def warm_start(params: Params, run: str) -> Params:
+    """Takes over what a trained run has in common with new parameters.
+
+    A policy with memory that starts from one without takes its embedding, decoder and
+    head; the compressor and the initial latents keep their new values. Of a longer window
+    the first positions are taken.
+
+    Args:
+        params: new parameters.
+        run: directory of the trained run.
+
+    Returns:
+        The parameters to start from.
+
+    Raises:
+        ConfigError: there is no such run, or a shared part has another shape.
+    """
+    path = os.path.join(run, "config.json")
+    if not os.path.exists(path):
+        raise ConfigError(f"train.init_from={run!r}: no trained run is there")
+    _, _, trained = restore_policy(load_json(path), run)
+    shared = {name: trained[name] for name in params if name in trained}
+    shared["position"] = trained["position"][: len(params["position"])]
+    _check_shapes(params, shared, run)
+    return {**params, **shared}
+
+
+def _check_shapes(params: Params, shared: Params, run: str) -> None:
+    new = {name: jax.tree.map(lambda x: x.shape, params[name]) for name in shared}
+    old = jax.tree.map(lambda x: x.shape, shared)
+    missing = {name for name in params if name.startswith("blocks_")} - set(shared)
+    differing = sorted(missing | {name for name in shared if new[name] != old[name]})
+    if differing:
+        raise ConfigError(
+            f"train.init_from={run!r}: its {', '.join(differing)} cannot be taken over; "
+            "the decoder must have the same width, layers and environment, and no longer window"
+        )

@@ -1,0 +1,117 @@
+"""What is measured while training goes on, and which checkpoint is the best."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from compad_jax.backend import sharding
+from compad_jax.backend.process import quick_compile_options
+from compad_jax.config import Config
+from compad_jax.envs import make_env
+from compad_jax.envs.protocol import optimal_return, solve_tasks
+from compad_jax.envs.split import split_tasks
+from compad_jax.evaluation.episodes import SELECTIONS, make_episodes
+from compad_jax.histories.dataset import Dataset
+from compad_jax.histories.sampler import Sampler
+from compad_jax.models import Params, Policy
+from compad_jax.training.step import make_measure
+from compad_jax.types import Segments
+
+Metrics = dict[str, Any]
+RETURNS = tuple(f"validation_return_{name}" for name in SELECTIONS)
+
+
+def make_validation(
+    config: Config,
+    policy: Policy,
+    sample: Sampler,
+    datasets: dict[str, Dataset],
+    key: jax.Array,
+) -> Callable[[Params], Metrics]:
+    """Builds the function that measures a policy on tasks that it is not trained on.
+
+    Args:
+        config: all settings.
+        policy: the policy.
+        sample: draws the batches that losses are measured on, once.
+        datasets: validation and held_out.
+        key: of the draw, consumed.
+
+    Returns:
+        Function params -> metrics: `validation_loss`, `held_out_accuracy` and so on; and,
+        where `train.validation_episodes` is set, the mean return of these in-context
+        episodes on the validation tasks as a fraction of the optimum,
+        `validation_return_greedy` and `_sample`.
+    """
+    measure = make_measure(policy, config.optimizer.label_smoothing)
+    batches = _draw_batches(config, sample, datasets, key)
+    play = _make_play(config, policy) if config.train.validation_episodes else None
+
+    def validate(params: Params) -> Metrics:
+        metrics: Metrics = {
+            f"{name}_{metric}": value
+            for name, segments in batches.items()
+            for metric, value in measure(params, segments).items()
+        }
+        return metrics | (play(params) if play else {})
+
+    return validate
+
+
+def score(metrics: Metrics) -> float:
+    """How good a checkpoint is, by validation tasks alone; the highest is the best.
+
+    The loss says how well the source is imitated on the source's own histories. It hardly
+    tells apart checkpoints whose returns differ several times over, because acting makes
+    other histories than the source's. So the return decides where it was measured, of
+    whichever way to act is the better one.
+
+    Args:
+        metrics: of a logged step.
+
+    Returns:
+        The score; NaN where nothing was measured.
+    """
+    returns = [metrics[name] for name in RETURNS if name in metrics]
+    return float(max(returns)) if returns else -float(metrics.get("validation_loss", np.nan))
+
+
+def _draw_batches(
+    config: Config, sample: Sampler, datasets: dict[str, Dataset], key: jax.Array
+) -> dict[str, Segments]:
+    """Fixed batches [batches, B, S, L] of histories that are not trained on, split over devices.
+
+    Both parts are cut down, or repeated, to equally many histories: one program draws both.
+    """
+    keys = jax.random.split(key, config.train.eval_batches)
+    split = NamedSharding(sharding.make_mesh(), PartitionSpec(None, "data"))
+    draw = jax.jit(
+        lambda dataset: jax.lax.map(lambda k: sample(k, dataset), keys),
+        out_shardings=split,
+        compiler_options=quick_compile_options(),
+    )
+    num_rows = config.train.eval_batches * config.train.train_batch_size
+
+    def spaced(dataset: Dataset) -> Dataset:
+        rows = np.linspace(0, len(dataset.task) - 1, num_rows).round().astype(int)
+        return jax.tree.map(lambda x: np.asarray(x)[rows], dataset)
+
+    return {name: draw(spaced(datasets[name])) for name in ("validation", "held_out")}
+
+
+def _make_play(config: Config, policy: Policy) -> Callable[[Params], Metrics]:
+    """Plays the validation tasks."""
+    env = make_env(config.env)
+    tasks = env.tasks[split_tasks(len(env.tasks), config.env).validation]
+    optimum = np.asarray(solve_tasks(env, tasks, optimal_return))
+    play_all = make_episodes(config, policy, env, tasks, config.train.validation_episodes)
+
+    def play(params: Params) -> Metrics:
+        returns, _ = play_all(params)
+        fractions = (returns / optimum[:, None]).mean((1, 2, 3))
+        return {name: float(x) for name, x in zip(RETURNS, fractions, strict=True)}
+
+    return play

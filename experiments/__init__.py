@@ -1,0 +1,1 @@
+"""Experiments: suites, their runner, the faults they inject, and the tables of the docs."""

@@ -1,0 +1,201 @@
+"""Runs an experiment: arms x seeds on equal budgets; table, figure and a line a run.
+
+    python -m experiments.ablate --suite why_it_failed
+
+Started again it goes on: a training under way resumes, a finished run is not repeated.
+"""
+
+import argparse
+import hashlib
+import importlib
+import json
+import os
+import pkgutil
+import shutil
+import time
+from typing import Any
+
+from compad_jax.backend import process
+from compad_jax.config import Config, to_dict
+from compad_jax.config.checks import ConfigError, differences
+from compad_jax.config.command_line import load_config, one_line_errors
+from compad_jax.evaluation.evaluate_run import evaluate
+from compad_jax.histories.sampler import plan_segments
+from compad_jax.training.loop import Interrupted, train
+from compad_jax.training.metrics_log import read_metrics
+from experiments import ablation_report, suites
+from experiments.suites import Arm, Suite
+
+_LINES = "results.jsonl"
+_LOGGED = ("loss", "floor", "accuracy")
+_RETURNS = (
+    "mean_return",
+    "fraction_of_optimum",
+    "final_fraction_of_optimum",
+    "episodes_to_90_percent",
+    "per_task",
+    "criteria",
+)
+
+
+def load_suite(name: str) -> Suite:
+    """Finds a suite by name.
+
+    Raises:
+        ConfigError: there is no such suite.
+    """
+    known = [module.name for module in pkgutil.iter_modules(suites.__path__)]
+    if name not in known:
+        raise ConfigError(f"--suite {name}: known are {', '.join(known)}")
+    return importlib.import_module(f"{suites.__name__}.{name}").SUITE
+
+
+def configure_run(suite: Suite, arm: Arm, seed: int, runs: str = "") -> Config:
+    """The settings of a run: the suite's, the arm's, and as many steps as the budget buys.
+
+    Args:
+        suite: the experiment.
+        arm: one of its arms.
+        seed: of the training and the evaluation.
+        runs: directory of the run directories.
+
+    Returns:
+        The settings.
+    """
+    path = arm.config or suite.config
+    overrides = (*suite.overrides, *arm.overrides, f"train.seed={seed}", f"eval.seed={seed}")
+    if arm.starts_from:
+        run = os.path.join(runs, f"{arm.starts_from}-{seed}")
+        overrides = (*overrides, f"train.init_from={run}")
+    config = load_config(path, overrides)
+    parts = suite.measurements
+    part = round(suite.num_tokens / tokens_a_step(config) / parts / config.train.log_every)
+    steps = parts * part * config.train.log_every
+    budget = (
+        f"train.train_timesteps={steps}",
+        f"train.eval_every={steps // parts}",
+        f"optimizer.num_warmup_steps={round(suite.warmup_ratio * steps)}",
+    )
+    return load_config(path, (*overrides, *budget))
+
+
+def tokens_a_step(config: Config) -> float:
+    """Expected number of targets in a batch."""
+    plan = plan_segments(config)
+    expected = (sum(plan.min_lengths) + sum(plan.max_lengths)) / 2
+    window = min(expected, config.source.num_steps) if plan.whole_history else expected
+    return config.train.train_batch_size * window
+
+
+def run_suite(name: str, suite: Suite, runs: str, results: str) -> None:
+    """Runs what is missing and rewrites the report after every run.
+
+    Args:
+        name: of the suite.
+        suite: what to run.
+        runs: directory of the run directories.
+        results: directory of `results.jsonl` and the report.
+
+    Raises:
+        ConfigError: a finished run was made with other settings.
+    """
+    os.makedirs(results, exist_ok=True)
+    path = os.path.join(results, _LINES)
+    for seed in suite.seeds:
+        for arm in suite.arms:
+            config = configure_run(suite, arm, seed, runs)
+            if _is_finished(path, config, arm, seed):
+                continue
+            workdir = os.path.join(runs, f"{arm.name}-{seed}")
+            if arm.trained_as:
+                _copy_training(os.path.join(runs, f"{arm.trained_as}-{seed}"), workdir)
+            line = {"suite": name, "arm": arm.name, "label": arm.label, "seed": seed}
+            line |= run_arm(config, arm, workdir)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line | {"fingerprint": _fingerprint(config)}) + "\n")
+            ablation_report.write(suite, read_lines(path), results)
+
+
+def run_arm(config: Config, arm: Arm, workdir: str) -> dict[str, Any]:
+    """Trains and evaluates; returns what there is to say of the run."""
+    start = time.monotonic()
+    train(config, workdir, arm.parts)
+    trained = time.monotonic()
+    summaries = {}
+    for directory in evaluate(config, workdir, arm.act_with):
+        with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
+            summary = json.load(file)
+        summaries[summary["action_selection"]] = summary
+    metrics = read_metrics(workdir)[-1]
+    any_summary = summaries["sample"]
+    return {
+        "steps": config.train.train_timesteps,
+        "tokens": round(config.train.train_timesteps * tokens_a_step(config)),
+        "overrides": arm.overrides,
+        "train_seconds": round(trained - start, 1),
+        "evaluate_seconds": round(time.monotonic() - trained, 1),
+        **{key: any_summary[key] for key in ("num_parameters", "hardware", "versions", "commit")},
+        "train": {key: metrics[key] for key in _LOGGED},
+        "held_out": {key: metrics[f"held_out_{key}"] for key in _LOGGED},
+        **{name: {key: s[key] for key in _RETURNS} for name, s in summaries.items()},
+    }
+
+
+def read_lines(path: str) -> list[dict[str, Any]]:
+    """The finished runs; none where nothing was run yet."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def _is_finished(path: str, config: Config, arm: Arm, seed: int) -> bool:
+    """Whether the run is among the lines."""
+    for line in read_lines(path):
+        if (line["arm"], line["seed"]) == (arm.name, seed):
+            if line["fingerprint"] != _fingerprint(config):
+                run = f"{arm.name}, seed {seed}"
+                raise ConfigError(f"{path}: {run} was made with other settings; move it away")
+            return True
+    return False
+
+
+def _fingerprint(config: Config) -> str:
+    """Of the settings that are not the defaults, so that a new setting leaves old runs valid."""
+    changed = differences(to_dict(Config()), to_dict(config))
+    text = json.dumps([(name, value) for name, _, value in changed])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _copy_training(trained: str, workdir: str) -> None:
+    """A run directory of its own for another evaluation of the same training."""
+    if not os.path.exists(workdir):
+        partial = f"{workdir}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(trained, partial, ignore=shutil.ignore_patterns("eval", "tensorboard"))
+        os.replace(partial, workdir)
+
+
+def main() -> None:
+    """Parses the command line and runs a suite."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--suite", required=True, help="its name")
+    parser.add_argument("--runs", help="directory of the trainings (runs/SUITE)")
+    parser.add_argument("--results", help="directory of the report (results/SUITE)")
+    arguments = parser.parse_args()
+    name = arguments.suite
+    with one_line_errors():
+        suite = load_suite(name)
+        process.configure(configure_run(suite, suite.arms[0], 0).train.train_batch_size)
+        runs = arguments.runs or os.path.join("runs", name)
+        results = arguments.results or os.path.join("results", name)
+        try:
+            run_suite(name, suite, runs, results)
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            print(f"{stopped or 'stopped'}; the same command goes on")
+        else:
+            print(ablation_report.write(suite, read_lines(os.path.join(results, _LINES)), results))
+
+
+if __name__ == "__main__":
+    main()

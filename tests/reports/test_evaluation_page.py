@@ -1,0 +1,115 @@
+"""Reports on synthetic evaluations: files, figures, escaping, tables and refusals."""
+
+import base64
+import os
+import re
+
+import matplotlib
+import matplotlib.image
+import pytest
+
+from compad_jax.config.checks import ConfigError
+from compad_jax.reports import evaluation_page, figures, finished_runs
+from tests.evaluation_files import check_picture, read, summary_of, write_evaluation
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"method": "AD"},
+        {"num_episodes": 1},
+        {"num_episodes": 30, "source_episodes": 0},
+        {"num_episodes": 500, "method": "AD"},
+        {"num_episodes": 2000, "action_selection": "sample", "split": "validation"},
+    ],
+    ids=str,
+)
+def test_report_is_drawn(tmp_path, settings):
+    directory = write_evaluation(str(tmp_path), **settings)
+    before = dict(matplotlib.rcParams)
+    evaluation_page.write_report(directory)
+    assert dict(matplotlib.rcParams) == before
+    check_picture(os.path.join(directory, "learning_curve.png"), size=(675, 1200))
+
+
+def test_few_compressions_are_ticks_and_many_are_text(tmp_path):
+    for number, (num_episodes, marked) in enumerate([(30, True), (2000, False)]):
+        directory = write_evaluation(str(tmp_path / str(number)), num_episodes=num_episodes)
+        axes = figures._learning_curve(*finished_runs.load(directory)).axes[0]
+        ticks = [line for line in axes.lines if line.get_marker() == "|"]
+        texts = [text.get_text() for text in axes.texts]
+        if marked:
+            assert list(ticks[0].get_xdata()) == list(range(2, 31)) and not texts
+        else:
+            assert texts == ["one compression every 20 steps, 1,999 in all"] and not ticks
+            assert axes.get_xscale() == "log"
+
+
+def test_title_says_what_was_found(tmp_path):
+    summary = summary_of(write_evaluation(str(tmp_path)))
+    summary["final_fraction_ci95"] = [0.998, 1.0]
+    expected = "CompAD on 8 unseen goals: 100% of the optimum (95% CI 99.8\u2013100), "
+    assert figures.title_of(summary) == expected + "90% after 5 episodes, greedy"
+    summary |= {"num_tasks": 1, "episodes_to_90_percent": 1}
+    assert "1 unseen goal:" in figures.title_of(summary)
+    assert "after 1 episode," in figures.title_of(summary)
+
+
+@pytest.mark.parametrize("fraction, text", [(1.0, "100.0"), (0.99996, "99.9"), (0.7504, "75.0")])
+def test_percentages_never_round_up_to_all(fraction, text):
+    assert figures.percent(fraction) == text
+
+
+def test_page_is_self_contained_escaped_and_complete(tmp_path):
+    directory = write_evaluation(str(tmp_path), run="a<b>&c", hardware="<script>alert(1)</script>")
+    evaluation_page.write_report(directory)
+    page = read(directory, "report.html")
+    assert "a&lt;b&gt;&amp;c" in page and "a<b>" not in page
+    assert "<script" not in page and "http" not in page and "color-scheme: light dark" in page
+    picture = re.search(r'src="data:image/png;base64,([^"]+)"', page).group(1)
+    with open(os.path.join(directory, "learning_curve.png"), "rb") as file:
+        assert base64.b64decode(picture) == file.read()
+    cells = re.findall(r"<tr>(.*)</tr>", page)
+    rows = [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in cells]
+    assert ["random_fraction_of_optimum", "0.024"] in rows
+    assert ["final_fraction_ci95", "1, 1"] in rows
+    assert ["num_parameters", "267,000"] in rows
+    assert ["commit", "-"] in rows and ["versions", "jax 0.10.2"] in rows
+    assert ["2, 3", "17", "16.5", "0.98"] in rows
+    assert ["train loss", "&lt; 0.8", "0.53", "pass", "0.39"] in rows
+    assert ["return", "&gt; 2", "-", "not measured", "-"] in rows
+    impossible = "FAIL, as it must: the floor is above the target"
+    assert ["test loss", "&lt; 0.5", "0.6", impossible, "0.55"] in rows
+    assert ["optimizer.lr", "0.0003"] in rows
+
+
+@pytest.mark.parametrize("damage", ["summary.json", "curve.csv"])
+def test_an_unreadable_evaluation_is_refused(tmp_path, damage):
+    directory = write_evaluation(str(tmp_path))
+    os.remove(os.path.join(directory, damage))
+    with pytest.raises(ConfigError, match="no readable evaluation"):
+        evaluation_page.write_report(directory)
+
+
+def test_table_is_aligned_and_right(tmp_path):
+    names = ("small", "small,model.n_latent=40,optimizer.lr=0.0003,train.seed=1")
+    directories = [
+        write_evaluation(str(tmp_path / names[0])),
+        write_evaluation(str(tmp_path / names[1]), method="AD", env_steps_per_second=1234567.8),
+    ]
+    text = evaluation_page.table([summary_of(directory) for directory in directories])
+    header, first, second = text.split("\n")
+    assert len(header) == len(first) == len(second) <= 110
+    columns = re.split(r"  +", first)
+    assert columns[:4] == ["small", "CompAD", "greedy", "97.9%"]
+    assert columns[4:] == ["100.0% [100.0, 100.0]", "93.0%", "5", "99", "8,612"]
+    columns = re.split(r"  +", second)
+    assert columns[0].startswith("small,") and columns[0].endswith("d=1") and ".." in columns[0]
+    assert columns[1:5] == ["AD", "greedy", "73.3%", "75.0% [71.0, 79.0]"]
+    assert columns[5:] == ["68.0%", "never", "0", "1,234,568"]
+    for name in ("method", "acting"):  # Text begins, numbers end, where the header does.
+        assert all(line[header.index(name) - 1 :][:2].strip() for line in (first, second))
+        assert all(line[header.index(name) - 1] == " " for line in (first, second))
+    for name in ("overall", "worst goal", "to 90%", "compressions", "steps/s"):
+        assert all(line[header.index(name) + len(name) - 1] != " " for line in (first, second))

@@ -1,0 +1,45 @@
+"""The curve of a training, from its log."""
+
+import csv
+import json
+
+import pytest
+
+from compad_jax.reports.training_curve import training_curve, write_training_curve
+
+
+def _line(step, loss, **more):
+    parts = {"": loss, "validation_": loss + 0.2, "held_out_": loss + 0.3}
+    line = {f"{part}loss": value for part, value in parts.items()}
+    return {"step": step} | line | {f"{part}floor": 1.0 for part in parts} | more
+
+
+def test_losses_stand_above_their_floors():
+    unmeasured = {"step": 5, "loss": 1.4, "floor": 1.0}
+    rows = training_curve([unmeasured, _line(10, 1.3, validation_return_sample=0.4)])
+    assert rows == [
+        {
+            "step": 10,
+            "train_above_floor": pytest.approx(0.3),
+            "validation_above_floor": pytest.approx(0.5),
+            "held_out_above_floor": pytest.approx(0.6),
+            "validation_return_sample": 0.4,
+        }
+    ]
+
+
+@pytest.mark.parametrize("returns", [{}, {"validation_return_greedy": 0.1}])
+def test_files(tmp_path, returns):
+    lines = [_line(10, 1.3, **returns), _line(20, 1.2, **returns)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_training_curve(str(tmp_path))
+    with open(tmp_path / "training_curve.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["10", "20"]
+    assert ("validation_return_greedy" in rows[0]) == bool(returns)
+    assert (tmp_path / "training_curve.png").stat().st_size > 5_000
+
+
+def test_nothing_measured_leaves_no_file(tmp_path):
+    write_training_curve(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []

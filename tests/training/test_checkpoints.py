@@ -1,0 +1,246 @@
+"""Checkpoints: what is kept, what is the best, and what damage does."""
+
+import gc
+import glob
+import logging
+import math
+import os
+import shutil
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from compad_jax.config.checks import ConfigError
+from compad_jax.training.checkpoints import Checkpoints
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+_NAN = math.nan
+
+
+def _state(step):
+    """(params, rest) of a step, as training has them; small, and different at each step."""
+    kernel = jnp.asarray(np.random.default_rng(step).normal(size=(40, 30)), jnp.float32)
+    params = {"dense": {"kernel": kernel, "bias": jnp.full(3, step, jnp.bfloat16)}}
+    opt_state = optax.adam(1e-3).init(params)
+    return params, {"step": jnp.asarray(step, jnp.int32), "opt_state": opt_state}
+
+
+def _save(workdir, scores, first=1):
+    """Saves steps `first`, `first` + 1, ... with these scores."""
+    with Checkpoints(workdir) as checkpoints:
+        for step, score in enumerate(scores, start=first):
+            checkpoints.save(step, *_state(step), score)
+
+
+def _kept(workdir):
+    with Checkpoints(workdir) as checkpoints:
+        return checkpoints.steps
+
+
+def _latest(workdir):
+    with Checkpoints(workdir) as checkpoints:
+        return checkpoints.restore_latest(*_state(0))
+
+
+def _params(workdir, which):
+    """(step, params) restored alone, once the parameters are those of that step."""
+    with Checkpoints(workdir) as checkpoints:
+        step, params = checkpoints.restore_params(_state(0)[0], which)
+    chex.assert_trees_all_equal(params, _state(step)[0])
+    return step
+
+
+@pytest.fixture(autouse=True)
+def _no_late_warnings():
+    """Orbax drops coroutines of the other arrays when one is damaged; they warn when freed."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return str(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def three_steps(tmp_path_factory):
+    """A run with steps 1, 2 and 3, of which the first is the best."""
+    path = str(tmp_path_factory.mktemp("runs") / "run")
+    _save(path, [0.6, 0.5, 0.1])
+    return path
+
+
+@pytest.fixture
+def copy(three_steps, workdir):
+    """The run of three steps, to be damaged."""
+    shutil.copytree(three_steps, workdir)
+    return workdir
+
+
+def test_round_trip(three_steps):
+    step, params, rest = _latest(three_steps)
+    assert step == 3
+    chex.assert_trees_all_equal((params, rest), _state(3))
+    chex.assert_trees_all_equal_dtypes((params, rest), _state(3))
+    assert isinstance(params["dense"]["kernel"], jax.Array)
+
+
+def test_abstract_parameters_are_enough(three_steps):
+    abstract = jax.eval_shape(lambda: _state(0)[0])
+    placed = jax.sharding.SingleDeviceSharding(jax.devices()[1])
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), abstract
+    )
+    with Checkpoints(three_steps) as checkpoints:
+        step, params = checkpoints.restore_params(abstract, "latest")
+    chex.assert_trees_all_equal(params, _state(step)[0])
+    assert params["dense"]["bias"].devices() == {jax.devices()[1]}
+
+
+def test_nothing_saved(workdir):
+    assert _latest(workdir) is None
+    assert _kept(workdir) == []
+    with Checkpoints(workdir) as checkpoints, pytest.raises(ConfigError, match="train first"):
+        checkpoints.restore_params(_state(0)[0], "best")
+
+
+def test_latest_two_and_the_best_are_kept(workdir):
+    _save(workdir, [0.5, 0.7, 0.1, 0.3, _NAN])
+    assert _kept(workdir) == [2, 4, 5]
+    assert _params(workdir, "best") == 2
+    assert _params(workdir, "latest") == 5
+    _save(workdir, [0.2, 0.8, 0.4, 0.6], first=6)  # Opened again; another best.
+    assert _kept(workdir) == [7, 8, 9]
+    assert _params(workdir, "best") == 7
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"), [([_NAN, -5.0, _NAN], 2), ([_NAN, _NAN, -5.0, -7.0, _NAN, _NAN], 3)]
+)
+def test_a_score_that_was_not_measured_is_never_the_best(workdir, scores, best):
+    _save(workdir, scores)
+    assert best in _kept(workdir)
+    assert _params(workdir, "best") == best
+
+
+def test_an_existing_step_is_replaced(workdir):
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(1, *_state(7), 0.1)
+        checkpoints.save(1, *_state(1), 0.5)
+        assert checkpoints.steps == [1]
+    chex.assert_trees_all_equal(_latest(workdir)[1], _state(1)[0])
+
+
+def _step_directory(workdir, step):
+    return os.path.join(workdir, "checkpoints", str(step))
+
+
+def _largest_file(directory):
+    files = [f for f in glob.glob(f"{directory}/**", recursive=True) if os.path.isfile(f)]
+    return max(files, key=os.path.getsize)
+
+
+def _rewrite(path, change):
+    with open(path, "rb") as file:
+        content = bytearray(file.read())
+    with open(path, "wb") as file:
+        file.write(change(content))
+
+
+def _flip_a_byte(directory):
+    def flip(content):
+        content[len(content) // 2] ^= 0xFF
+        return content
+
+    _rewrite(_largest_file(os.path.join(directory, "params")), flip)
+
+
+def _truncate(directory):
+    path = _largest_file(os.path.join(directory, "params"))
+    _rewrite(path, lambda content: content[: len(content) // 2])
+
+
+def _empty(directory):
+    shutil.rmtree(directory)
+    os.makedirs(directory)
+
+
+def _exchange(directory):
+    """Arrays that restore without any error, but are of another step."""
+    other = os.path.join(os.path.dirname(directory), "1", "params")
+    shutil.rmtree(os.path.join(directory, "params"))
+    shutil.copytree(other, os.path.join(directory, "params"))
+
+
+def _lose_the_checksum(directory):
+    shutil.rmtree(os.path.join(directory, "checksum"))
+
+
+_DAMAGES = [_flip_a_byte, _truncate, _empty, _exchange, _lose_the_checksum]
+
+
+@pytest.mark.parametrize("damage", _DAMAGES)
+def test_a_damaged_step_falls_back_to_the_one_before(copy, caplog, damage):
+    damage(_step_directory(copy, 3))
+    with caplog.at_level(logging.WARNING):
+        step, params, rest = _latest(copy)
+    assert step == 2
+    chex.assert_trees_all_equal((params, rest), _state(2))
+    assert "checkpoint 3 is damaged" in caplog.text
+    assert _params(copy, "latest") == 2
+
+
+def test_exchanged_arrays_are_found_by_the_checksum(copy, caplog):
+    _exchange(_step_directory(copy, 3))
+    _latest(copy)
+    assert "checkpoint 3 is damaged (checksum)" in caplog.text
+
+
+def test_a_damaged_optimiser_state_counts_too(copy):
+    rest = os.path.join(_step_directory(copy, 3), "rest")
+    _rewrite(_largest_file(rest), lambda content: content[: len(content) // 2])
+    assert _latest(copy)[0] == 2
+    assert _params(copy, "latest") == 3  # Its parameters are whole.
+
+
+def test_a_damaged_best_step_is_replaced_by_the_latest(copy, caplog):
+    assert _params(copy, "best") == 1
+    _flip_a_byte(_step_directory(copy, 1))
+    assert _params(copy, "best") == 3
+    assert "checkpoint 1 is damaged" in caplog.text
+
+
+def test_all_damaged(copy):
+    for step in (1, 2, 3):
+        _truncate(_step_directory(copy, step))
+    with pytest.raises(ConfigError, match="every checkpoint is damaged"):
+        _latest(copy)
+    with pytest.raises(ConfigError, match="no usable checkpoint"):
+        _params(copy, "best")
+
+
+@pytest.mark.parametrize("damage", [_flip_a_byte, _empty])
+def test_training_repairs_what_was_damaged(copy, damage):
+    damage(_step_directory(copy, 2))
+    damage(_step_directory(copy, 3))
+    with Checkpoints(copy) as checkpoints:
+        assert checkpoints.restore_latest(*_state(0))[0] == 1
+        checkpoints.save(2, *_state(2), 0.95)  # Not the newest, but whole.
+        assert checkpoints.restore_latest(*_state(0))[0] == 2
+        checkpoints.save(3, *_state(3), 0.4)
+    assert _latest(copy)[0] == 3
+    assert _params(copy, "best") == 2
+    _save(copy, [0.3], first=4)
+    assert _kept(copy) == [2, 3, 4]
+
+
+def test_what_a_killed_save_left_is_removed(copy):
+    left = os.path.join(copy, "checkpoints", "4.orbax-checkpoint-tmp")
+    os.makedirs(os.path.join(left, "params"))
+    assert _latest(copy)[0] == 3
+    assert not os.path.exists(left)

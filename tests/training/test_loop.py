@@ -1,0 +1,120 @@
+"""Training for real, small: it must learn, and must not depend on interruptions."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from compad_jax.config import save_json
+from compad_jax.config.checks import ConfigError
+from compad_jax.evaluation.evaluate_run import evaluate
+from compad_jax.training.checkpoints import Checkpoints
+from compad_jax.training.loop import claim_workdir, load_datasets, train
+from compad_jax.training.metrics_log import read_metrics
+from tests.builders import make_model, override
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Relative paths (stores, runs) land in a temporary folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.timeout(300)
+def test_small_training_learns_in_context(debug_config, elsewhere):
+    config = override(
+        debug_config,
+        env={"grid_size": 5, "horizon": 10},
+        source={"num_streams": 40, "num_steps": 80},
+        data={
+            "whole_history": True,
+            "min_compress_length": 10,
+            "max_compress_length": 10,
+            "min_uncompressed_length": 10,
+            "max_uncompressed_length": 10,
+        },
+        model={
+            "tf_n_embd": 32,
+            "tf_n_layer": 2,
+            "tf_n_head": 2,
+            "tf_dim_feedforward": 64,
+            "n_latent": 8,
+            "tf_dropout": 0.0,
+            "tf_attn_dropout": 0.0,
+        },
+        optimizer={"lr": 3e-3, "num_warmup_steps": 20},
+        train={
+            "train_batch_size": 16,
+            "train_timesteps": 400,
+            "log_every": 50,
+            "eval_every": 200,
+            "checkpoint_every": 200,
+        },
+        eval={"num_seeds": 4, "num_episodes": 20, "split": "train"},  # More tasks, less luck.
+    )
+    train(config, "run")
+    last = read_metrics("run")[-1]
+    assert last["floor"] < last["loss"] < last["floor"] + 0.12
+    assert last["held_out_loss"] < 1.0  # Uniform predictions have 1.609.
+    directories = evaluate(config, "run")
+    summaries = [json.loads((Path(d) / "summary.json").read_text()) for d in directories]
+    # Random actions reach about a tenth of the optimum here.
+    for summary, threshold in zip(summaries, (0.9, 0.6), strict=True):
+        assert summary["num_compressions"] == 19
+        assert summary["final_fraction_of_optimum"] > threshold, summary["action_selection"]
+        assert summary["random_fraction_of_optimum"] < 0.15
+
+
+@pytest.mark.timeout(300)
+def test_divergence_stops_before_a_checkpoint(debug_config, elsewhere):
+    config = override(debug_config, optimizer={"lr": 1e30, "grad_clip_norm": 1e30})
+    with pytest.raises(FloatingPointError, match="at step"):
+        train(config, "run")
+    with Checkpoints("run") as checkpoints:
+        assert checkpoints.steps == []
+
+
+def test_a_finished_run_prepares_nothing(debug_config, elsewhere, monkeypatch, capsys):
+    """Unless its last checkpoint is damaged: then it goes on from the one before."""
+
+    def prepare(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr("compad_jax.training.loop.prepare", prepare)
+    last = debug_config.train.train_timesteps
+    params = make_model(debug_config)[1]
+    with Checkpoints("run") as checkpoints:
+        checkpoints.save(last - 1, params, {"nothing": 0}, 0.0)
+        checkpoints.save(last, params, {"nothing": 0}, 0.0)
+    save_json(debug_config, "run/config.json")
+    train(debug_config, "run")
+    assert "training is finished" in capsys.readouterr().out
+    for path in Path(f"run/checkpoints/{last}/params").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(NotImplementedError):
+        train(debug_config, "run")
+
+
+def test_held_out_tasks_are_apart(debug_config, elsewhere):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    datasets = load_datasets(debug_config, mesh)
+    tasks = {name: set(np.asarray(d.task).tolist()) for name, d in datasets.items()}
+    assert sorted(map(len, tasks.values())) == [1, 3, 21]
+    assert set.union(*tasks.values()) == set(range(25))
+
+
+def test_checkpoints_without_settings_are_nobodys(debug_config, elsewhere):
+    Path("run/checkpoints/40").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"run: has checkpoints but no config\.json"):
+        claim_workdir(debug_config, "run")
+    assert not Path("run/config.json").exists()
+
+
+def test_run_directory_belongs_to_its_settings(debug_config, elsewhere):
+    claim_workdir(debug_config, "run")
+    claim_workdir(override(debug_config, eval={"num_episodes": 3}), "run")
+    with pytest.raises(ConfigError, match=r"run: .*train.seed 0, now 7.*another --workdir"):
+        claim_workdir(override(debug_config, train={"seed": 7}), "run")
