@@ -43,10 +43,10 @@ class Scale(NamedTuple):
     environments: int = 512
     long_environments: int = 128
     long_steps: int = 1_000_000
-    seed_goals: int = 1  # That the seed's PPO learns; all of them would take minutes.
+    original_goals: int = 1  # That the original PPO learns; all of them would take minutes.
     matmul_size: int = 0  # 0: by the backend.
     copy_bytes: int = 2**27
-    seed_config: str = "configs/seed_new.py"
+    original_config: str = "configs/original/new.py"
     ppo_config: str = "configs/ppo_shared.py"  # PPO with hyperparameters that take seconds.
     sweeps: bool = True
 
@@ -100,14 +100,16 @@ def run_job(job: Job, item: str, scale: Scale, ceilings: Ceilings) -> Outcome:
 
 
 def bench_train(config: Config, scale: Scale, ceilings: Ceilings) -> dict[str, Outcome]:
-    """The training step of the config, and of the seed's."""
+    """The training step of the config, and of the original's."""
     say("train: step")
     outcomes = {"step": _train_step(config, scale.train_steps, scale, ceilings)}
-    if scale.seed_config:
-        say("train: seed_new step")
-        seed = load_config(scale.seed_config)
-        outcomes["seed_new step"] = _train_step(seed, 1, scale._replace(repeats=3), ceilings)
-        del outcomes["seed_new step"].amounts["matmul_model"]  # That is of the config's shapes.
+    if scale.original_config:
+        say("train: original/new step")
+        original = load_config(scale.original_config)
+        outcomes["original/new step"] = _train_step(
+            original, 1, scale._replace(repeats=3), ceilings
+        )
+        del outcomes["original/new step"].amounts["matmul_model"]  # That is of the config's shapes.
     return outcomes
 
 
@@ -166,12 +168,12 @@ def _time_pair(jobs: list[Job], *, swapped: bool) -> list[float]:
 
 
 def bench_collect(config: Config, scale: Scale, ceilings: Ceilings) -> dict[str, Outcome]:
-    """The config's own source on all goals, and PPO: the seed's on few, a fast one on all."""
+    """The config's own source on all goals, and PPO: the original's on few, a fast one on all."""
     ceilings.add_environment(config)
     outcomes = {config.source.name: _collect(config, scale, ceilings)}
-    if scale.seed_config:
-        seed = load_config(scale.seed_config)
-        outcomes["ppo of seed_new"] = _learn(seed, scale, ceilings)
+    if scale.original_config:
+        original = load_config(scale.original_config)
+        outcomes["ppo of original/new"] = _learn(original, scale, ceilings)
     if scale.ppo_config and os.path.exists(scale.ppo_config):
         ppo = load_config(scale.ppo_config)
         outcomes["ppo"] = _collect(ppo, scale._replace(repeats=1), ceilings)
@@ -192,10 +194,10 @@ def _collect(config: Config, scale: Scale, ceilings: Ceilings) -> Outcome:
 def _learn(config: Config, scale: Scale, ceilings: Ceilings) -> Outcome:
     """The source alone on the first goals."""
     ceilings.sample()
-    say(f"collect: {config.source.name}, {scale.seed_goals} goals")
-    learn, compile_seconds = _compile_source(config, scale.seed_goals)
+    say(f"collect: {config.source.name}, {scale.original_goals} goals")
+    learn, compile_seconds = _compile_source(config, scale.original_goals)
     seconds = time_calls(learn, 1, warm_up=False)
-    return _source_outcome(config, scale.seed_goals, seconds, compile_seconds)
+    return _source_outcome(config, scale.original_goals, seconds, compile_seconds)
 
 
 def _compile_source(config: Config, goals: int) -> tuple[Callable[[], Any], float]:

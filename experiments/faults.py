@@ -1,4 +1,4 @@
-"""The faults of the seed's first system, for experiments; nothing else imports them."""
+"""The faults of the original system, for experiments; nothing else imports them."""
 
 from functools import partial
 

@@ -56,7 +56,7 @@ class MbieEbConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PpoConfig:
-    """Proximal policy optimisation; the defaults are the seed's."""
+    """Proximal policy optimisation; the defaults are the original system's."""
 
     rollout_length: Count = 80  # Environment steps a stream between updates.
     batch_size: Count = 40

@@ -1,7 +1,7 @@
 """Dark Room: find a goal that cannot be seen, on a square grid.
 
 Source: Laskin et al. (2022), In-context Reinforcement Learning with Algorithm
-Distillation, section 4; actions and sizes as in the seed.
+Distillation, section 4; actions and sizes as in the original system.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """What a compressed segment looked like, read back from the latents alone.
 
-An auxiliary signal for the compressor: the seed's option C, and the pre-training of
+An auxiliary signal for the compressor: the original system's option C, and the pre-training of
 recurrent algorithm distillation.
 """
 

@@ -20,7 +20,7 @@ _TINY = Scale(
     long_steps=800,
     matmul_size=16,
     copy_bytes=4096,
-    seed_config="",
+    original_config="",
     ppo_config="",
     sweeps=False,
 )

@@ -63,7 +63,7 @@ def test_ad_is_a_subtree_of_compad(debug_config):
     chex.assert_trees_all_equal_shapes({name: compad[name] for name in ad}, ad)
 
 
-def test_seed_architecture_has_the_expected_size(debug_config):
+def test_original_architecture_has_the_expected_size(debug_config):
     config = override(
         debug_config,
         env={"grid_size": 9},

@@ -1,8 +1,8 @@
-"""The seed's NEW column: CompAD on the histories of its PPO agents.
+"""The original system's NEW column: CompAD on the histories of its PPO agents.
 
-    python train_main.py --config configs/seed_new.py
+    python train_main.py --config configs/original/new.py
 
-The seed asks for 100,000 steps with one target a window. Every token is a target here, so
+The original asks for 100,000 steps with one target a window. Every token is a target here, so
 that 1,000 steps have as many targets; for that length add
 --config.train.train_timesteps=1000 --config.optimizer.num_warmup_steps=20.
 """

@@ -1,13 +1,13 @@
-"""The seed's OLD column, which it blames for its failure, with correct sampling.
+"""The original system's OLD column, which it blames for its failure, with correct sampling.
 
-python train_main.py --config configs/seed_old.py
+python train_main.py --config configs/original/old.py
 """
 
-from configs import seed_new
+from configs.original import new
 
 
 def get_config():
-    config = seed_new.get_config()
+    config = new.get_config()
     config.data.max_compression_depth = 3
     config.data.min_compress_length = 15
     config.data.max_compress_length = 60
