@@ -17,10 +17,10 @@ import jax
 class Transition(NamedTuple):
     """One environment step. `next_obs` is the final observation where `done`, not a reset."""
 
-    obs: jax.Array  # int [..., O], coordinate i in [0, obs_sizes[i]).
+    obs: jax.Array  # int or float [..., O], by the observation space.
     action: jax.Array  # int [...], in [0, A).
     reward: jax.Array  # float [...].
-    next_obs: jax.Array  # int [..., O].
+    next_obs: jax.Array  # As `obs`.
     done: jax.Array  # bool [...], the episode ended with this step.
 
 
@@ -42,7 +42,7 @@ class Tokens(NamedTuple):
 
     previous: Transition  # [..., L], zeros where `is_first`.
     is_first: jax.Array  # bool [..., L], true only at the start of a history.
-    obs: jax.Array  # int [..., L, O], the current state.
+    obs: jax.Array  # [..., L, O], the current observation.
 
 
 class Segments(NamedTuple):

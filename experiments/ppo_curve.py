@@ -21,7 +21,9 @@ from compad_jax.config import Config, to_dict
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import load_config, one_line_errors
 from compad_jax.envs import make_env
-from compad_jax.envs.protocol import optimal_return, solve_tasks
+from compad_jax.envs.protocol import make_tasks
+from compad_jax.envs.split import choose_tasks
+from compad_jax.envs.tabular import optimal_returns
 from compad_jax.histories.collection import load_histories
 from compad_jax.reports.figures import COLORS, INK, draw_in_style
 
@@ -40,7 +42,8 @@ def curve_of_goals(config: Config) -> np.ndarray:
     """
     env, length = make_env(config.env), config.source.ppo.rollout_length
     reward = load_histories(config).transition.reward.mean(1)
-    optimum = solve_tasks(env, env.tasks, optimal_return)
+    tasks = make_tasks(env, choose_tasks(env.num_tasks, config.env.num_tasks))
+    optimum = optimal_returns(env, tasks)
     starts = np.arange(0, reward.shape[-1], length)
     per_step = [reward[:, start : start + length].mean(-1) for start in starts]
     return np.stack(per_step, -1) * config.env.horizon / np.asarray(optimum)[:, None]

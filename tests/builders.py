@@ -31,12 +31,12 @@ def random_keys(shape) -> jax.Array:
 def random_transitions(key, spec, shape) -> Transition:
     """Transitions of no environment at all: every field is independent noise."""
     keys = jax.random.split(key, 5)
-    num_coordinates = len(spec.obs_sizes)
+    num_coordinates, sizes = spec.obs_size, spec.obs_space.sizes
     return Transition(
-        obs=jax.random.randint(keys[0], (*shape, num_coordinates), 0, min(spec.obs_sizes)),
+        obs=jax.random.randint(keys[0], (*shape, num_coordinates), 0, min(sizes)),
         action=jax.random.randint(keys[1], shape, 0, spec.num_actions),
         reward=jax.random.normal(keys[2], shape),
-        next_obs=jax.random.randint(keys[3], (*shape, num_coordinates), 0, min(spec.obs_sizes)),
+        next_obs=jax.random.randint(keys[3], (*shape, num_coordinates), 0, min(sizes)),
         done=jax.random.bernoulli(keys[4], 0.1, shape),
     )
 
@@ -70,16 +70,23 @@ def make_model(config: Config, seed: int = 0):
     return policy, jax.tree.map(lambda x: jnp.asarray(1.2 * x), params)
 
 
+def tasks_of(env):
+    """Every task of a small family, [G, ...]."""
+    return protocol.make_tasks(env, np.arange(env.num_tasks))
+
+
 def play(env, keys, actions):
     """Given actions [T, G] in every task: first observations [G, O] and time steps [T, G].
 
     Keys [T + 1, G]: one a step, and the last for the first reset.
     """
 
+    tasks = tasks_of(env)
+
     def act(state, key_and_action):
         step = jax.vmap(lambda k, s, a, t: protocol.step(env, k, s, a, t))
-        timestep = step(key_and_action[0], state, key_and_action[1], env.tasks)
+        timestep = step(key_and_action[0], state, key_and_action[1], tasks)
         return timestep.state, timestep
 
-    state, first = jax.vmap(lambda k, t: protocol.reset(env, k, t))(keys[-1], env.tasks)
+    state, first = jax.vmap(lambda k, t: protocol.reset(env, k, t))(keys[-1], tasks)
     return first, jax.lax.scan(act, state, (keys[:-1], actions))[1]

@@ -26,6 +26,7 @@ class EnvConfig:
     """The family of tasks and its split."""
 
     name: str = "dark_room"
+    num_tasks: Natural = 0  # Tasks of the family that are used; 0: all.
     grid_size: Count = 9
     horizon: Count = 20  # Environment steps of an episode.
     start: Annotated[str, Choice(("center", "corner", "random"))] = "center"

@@ -11,7 +11,9 @@ import numpy as np
 
 from compad_jax.config import Config
 from compad_jax.envs import make_env
-from compad_jax.envs.protocol import optimal_return, solve_tasks
+from compad_jax.envs.protocol import make_tasks
+from compad_jax.envs.split import choose_tasks
+from compad_jax.envs.tabular import optimal_returns
 from compad_jax.evaluation.evaluate_run import source_curve
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler
@@ -105,7 +107,8 @@ def describe_source(config: Config, tasks: np.ndarray, entropy: jax.Array) -> Fa
         Its return, as a share of the optimum, by episode, and its entropy by step.
     """
     env = make_env(config.env)
-    optimum = solve_tasks(env, env.tasks[tasks], optimal_return)
+    chosen = choose_tasks(env.num_tasks, config.env.num_tasks)
+    optimum = optimal_returns(env, make_tasks(env, chosen[tasks]))
     return {
         "name": config.source.name,
         "fraction_of_optimum": as_list(source_curve(config, tasks, np.asarray(optimum))),

@@ -83,7 +83,7 @@ def _measure(config: Config, workdir: str, parts: Parts) -> Facts:
     """All numbers; those of the run are None before a training."""
     env = make_env(config.env)
     history, sample = load_histories(config), parts.make_sampler(config)
-    split = split_tasks(len(env.tasks), config.env)
+    split = split_tasks(len(history.transition.action), config.env)
     train = _draw(config, history, split.train, sample, jax.random.key(0))
     has_memory = config.model.n_latent > 0
     num_steps, num_actions = config.source.num_steps, env.spec.num_actions

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.envs.protocol import EnvSpec, TabularModel, all_observations
+from compad_jax.envs.protocol import Discrete, EnvSpec, all_observations
+from compad_jax.envs.tabular import TabularModel, deterministic_model
 
 # Down, up, right, left, stay; as changes of (row, column).
 _MOVES = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)], np.int32)
@@ -32,45 +33,49 @@ class DarkRoom:
     @property
     def spec(self) -> EnvSpec:
         """See `Env`."""
-        return EnvSpec(len(_MOVES), (self.grid_size, self.grid_size), self.horizon, (0.0, 1.0))
+        return EnvSpec(len(_MOVES), Discrete((self.grid_size, self.grid_size)), self.horizon)
 
     @property
-    def tasks(self) -> np.ndarray:
-        """Every cell as a goal, int [G, 2]."""
-        return all_observations(self.spec)
+    def num_tasks(self) -> int:
+        """Every cell is a goal once."""
+        return self.grid_size**2
 
-    def reset(self, key: jax.Array, task: jax.Array) -> jax.Array:
-        """First cell of an episode, int [2]."""
+    def task(self, index: jax.Array) -> jax.Array:
+        """The goal of a number, in row-major order: int [2]."""
+        return jnp.stack(jnp.divmod(index, self.grid_size))
+
+    def reset(self, key: jax.Array, task: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """First cell of an episode, as state and as observation."""
         del task
         if self.start == "random":
-            return jax.random.randint(key, (2,), 0, self.grid_size)
-        return jnp.full((2,), self.grid_size // 2 if self.start == "center" else 0, jnp.int32)
-
-    def observe(self, env_state: jax.Array) -> jax.Array:
-        """The cell itself, int [2]."""
-        return env_state
+            cell = jax.random.randint(key, (2,), 0, self.grid_size)
+        else:
+            first = self.grid_size // 2 if self.start == "center" else 0
+            cell = jnp.full((2,), first, jnp.int32)
+        return cell, cell
 
     def step(
-        self, env_state: jax.Array, action: jax.Array, task: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        self, key: jax.Array, env_state: jax.Array, action: jax.Array, task: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """Moves; walls stop. Reward 1 if the new cell is the goal; never terminal."""
+        del key
         chex.assert_shape([env_state, task], (2,))
         cell = jnp.clip(env_state + jnp.asarray(_MOVES)[action], 0, self.grid_size - 1)
-        return cell, jnp.all(cell == task).astype(jnp.float32), jnp.zeros((), bool)
+        return cell, cell, jnp.all(cell == task).astype(jnp.float32), jnp.zeros((), bool)
 
     def tabular(self, task: jax.Array) -> TabularModel:
         """The task as tables over row * grid_size + column."""
-        cells = all_observations(self.spec)
+        cells = all_observations(Discrete((self.grid_size, self.grid_size)))
         # NumPy, as no task changes it: a constant of every program.
         after: Any = np.clip(cells[:, None] + _MOVES, 0, self.grid_size - 1)
         reward = jnp.all(jnp.asarray(after) == task, axis=-1).astype(jnp.float32)
         if self.start == "random":
             initial = jnp.full(len(cells), 1 / len(cells))
         else:
-            first = self.state_index(self.reset(jax.random.key(0), task))
+            first = self.state_index(self.reset(jax.random.key(0), task)[0])
             initial = jax.nn.one_hot(first, len(cells))
-        return TabularModel(self.state_index(after), reward, initial)
+        return deterministic_model(self.state_index(after), reward, initial)
 
-    def state_index(self, obs: jax.Array) -> jax.Array:
+    def state_index(self, env_state: jax.Array) -> jax.Array:
         """Row * grid_size + column, int [...]."""
-        return obs[..., 0] * self.grid_size + obs[..., 1]
+        return env_state[..., 0] * self.grid_size + env_state[..., 1]

@@ -1,8 +1,13 @@
-"""The environment protocol, auto-reset, and exact returns from the tabular model."""
+"""The environment protocol, its spaces, and auto-reset.
+
+An environment is a family of tasks as pure functions of a traced task, so that tasks `vmap`.
+Whoever adds one writes a frozen dataclass with the members of `Env`, adds what it has of the
+optional ones (`TabularEnv`; `optimal_return`, `random_return`; `distractor`), and calls
+`compad_jax.envs.register_env`.
+"""
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import chex
 import jax
@@ -10,69 +15,94 @@ import jax.numpy as jnp
 import numpy as np
 
 
+class Discrete(NamedTuple):
+    """Observations of integer coordinates, int [O]."""
+
+    sizes: tuple[int, ...]  # Coordinate i lies in [0, sizes[i]).
+
+
+class Box(NamedTuple):
+    """Observations of real numbers, float [O]."""
+
+    low: tuple[float, ...]  # Where a coordinate usually lies: it is scaled by these bounds,
+    high: tuple[float, ...]  # but may leave them.
+
+
 class EnvSpec(NamedTuple):
     """What a policy must know of a family of tasks; all static."""
 
     num_actions: int
-    obs_sizes: tuple[int, ...]  # Number of values of each coordinate of an observation.
-    horizon: int  # Environment steps of an episode.
-    reward_levels: tuple[float, ...]  # Every reward that can occur, ascending.
+    obs_space: Discrete | Box
+    horizon: int  # Environment steps after which an episode is cut off.
+    reward_range: tuple[float, float] = (0.0, 1.0)  # Usual rewards; they are scaled by it.
 
+    @property
+    def obs_size(self) -> int:
+        """Number of coordinates of an observation, O."""
+        return len(self.obs_space[0])
 
-def num_observations(spec: EnvSpec) -> int:
-    """How many observations `obs_sizes` allows."""
-    return math.prod(spec.obs_sizes)
-
-
-def all_observations(spec: EnvSpec) -> np.ndarray:
-    """Every observation that `obs_sizes` allows, int [observations, O], in row-major order."""
-    return np.indices(spec.obs_sizes, np.int32).reshape(len(spec.obs_sizes), -1).T
-
-
-def observation_index(spec: EnvSpec, obs: jax.Array) -> jax.Array:
-    """Row of `all_observations` that an observation is in: int [..., O] -> int [...]."""
-    chex.assert_axis_dimension(obs, -1, len(spec.obs_sizes))
-    index = jnp.zeros(obs.shape[:-1], jnp.int32)
-    for coordinate, size in enumerate(spec.obs_sizes):
-        index = index * size + obs[..., coordinate]
-    return index
-
-
-class TabularModel(NamedTuple):
-    """A task as tables over states; its transitions are deterministic."""
-
-    next_state: jax.Array  # int [states, A]
-    reward: jax.Array  # float [states, A]
-    initial: jax.Array  # float [states], probabilities of the first state.
+    @property
+    def obs_dtype(self) -> Any:
+        """int32 or float32."""
+        return jnp.int32 if isinstance(self.obs_space, Discrete) else jnp.float32
 
 
 class Env(Protocol):
-    """A family of tasks as pure functions of a traced task, so that tasks `vmap`."""
+    """A family of tasks; a task and a state are pytrees of arrays, whatever the family needs."""
 
     @property
     def spec(self) -> EnvSpec:
         """Static facts."""
 
     @property
-    def tasks(self) -> np.ndarray:
-        """Every task of the family, int [G, ...]; static."""
+    def num_tasks(self) -> int:
+        """Size of the family; it may be huge, since tasks are made when they are needed."""
 
-    def reset(self, key: jax.Array, task: jax.Array) -> Any:
-        """First state of an episode; `key` is consumed."""
+    def task(self, index: jax.Array) -> Any:
+        """The task of a number, int [] in [0, num_tasks): enumerated, or drawn by it."""
 
-    def observe(self, env_state: Any) -> jax.Array:
-        """Observation of a state, int [O]."""
+    def reset(self, key: jax.Array, task: Any) -> tuple[Any, jax.Array]:
+        """First state of an episode and its observation [O]; `key` is consumed."""
 
     def step(
-        self, env_state: Any, action: jax.Array, task: jax.Array
-    ) -> tuple[Any, jax.Array, jax.Array]:
-        """Next state, reward (float []) and whether it is terminal (bool [])."""
+        self, key: jax.Array, env_state: Any, action: jax.Array, task: Any
+    ) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
+        """Next state, its observation [O], reward (float []) and whether it is terminal."""
 
-    def tabular(self, task: jax.Array) -> TabularModel:
-        """The task as tables."""
 
-    def state_index(self, obs: jax.Array) -> jax.Array:
-        """Row of the tables that an observation stands for: int [..., O] -> int [...]."""
+@runtime_checkable
+class TabularEnv(Protocol):
+    """An environment that can also be written down as tables over its states."""
+
+    def tabular(self, task: Any) -> Any:
+        """The task as a `tabular.TabularModel`."""
+
+    def state_index(self, env_state: Any) -> jax.Array:
+        """Row of the tables that a state stands for, int []."""
+
+
+def make_tasks(env: Env, indices: np.ndarray) -> Any:
+    """The tasks of some numbers, int [G] -> task [G, ...]."""
+    return jax.jit(jax.vmap(env.task))(jnp.asarray(indices, jnp.int32))
+
+
+def num_observations(spec: EnvSpec) -> float:
+    """How many observations a space allows; infinitely many where they are real numbers."""
+    return math.prod(spec.obs_space.sizes) if isinstance(spec.obs_space, Discrete) else math.inf
+
+
+def all_observations(space: Discrete) -> np.ndarray:
+    """Every observation of a space, int [observations, O], in row-major order."""
+    return np.indices(space.sizes, np.int32).reshape(len(space.sizes), -1).T
+
+
+def observation_index(space: Discrete, obs: jax.Array) -> jax.Array:
+    """Row of `all_observations` that an observation is in: int [..., O] -> int [...]."""
+    chex.assert_axis_dimension(obs, -1, len(space.sizes))
+    index = jnp.zeros(obs.shape[:-1], jnp.int32)
+    for coordinate, size in enumerate(space.sizes):
+        index = index * size + obs[..., coordinate]
+    return index
 
 
 class EpisodeState(NamedTuple):
@@ -86,94 +116,76 @@ class TimeStep(NamedTuple):
     """What a step of an auto-resetting environment returns."""
 
     state: EpisodeState  # After the reset, if there was one.
-    obs: jax.Array  # int [O], of `state`: what the policy sees next.
-    next_obs: jax.Array  # int [O], before any reset: where the action led.
+    obs: jax.Array  # [O], of `state`: what the policy sees next.
+    action: jax.Array  # int [], taken: the environment's own where it distracts.
     reward: jax.Array  # float [].
+    next_obs: jax.Array  # [O], before any reset: where the action led.
+    next_env_state: Any  # Likewise.
     terminated: jax.Array  # bool [], a terminal state was reached.
     truncated: jax.Array  # bool [], the horizon was reached.
+    distracted: jax.Array  # bool [], the environment drew the action, uniformly.
+
+    @property
+    def done(self) -> jax.Array:
+        """Bool [], the episode ended with this step."""
+        return self.terminated | self.truncated
 
 
-def reset(env: Env, key: jax.Array, task: jax.Array) -> tuple[EpisodeState, jax.Array]:
+def reset(env: Env, key: jax.Array, task: Any) -> tuple[EpisodeState, jax.Array]:
     """Starts an episode.
 
     Args:
         env: the environment.
         key: PRNG key, consumed.
-        task: int [...], one task.
+        task: one task.
 
     Returns:
-        The state and its observation, int [O].
+        The state and its observation, [O].
     """
-    env_state = env.reset(key, task)
-    return EpisodeState(env_state, jnp.zeros((), jnp.int32)), env.observe(env_state)
+    env_state, obs = env.reset(key, task)
+    return EpisodeState(env_state, jnp.zeros((), jnp.int32)), obs
 
 
-def step(
-    env: Env, key: jax.Array, state: EpisodeState, action: jax.Array, task: jax.Array
-) -> TimeStep:
+def step(env: Env, key: jax.Array, state: EpisodeState, action: jax.Array, task: Any) -> TimeStep:
     """Acts once; starts the next episode at a terminal state or at the horizon.
+
+    Where the environment has a method `distractor(env_state) -> bool []` and it says yes, the
+    action is replaced by a uniformly random one: no policy can use such steps to take notes.
 
     Args:
         env: the environment.
-        key: PRNG key for a reset, consumed.
+        key: PRNG key, consumed.
         state: the state to act in.
         action: int [].
-        task: int [...], one task.
+        task: one task.
 
     Returns:
         The time step, with the final observation apart from the next episode's first.
     """
     chex.assert_rank(action, 0)
-    env_state, reward, terminated = env.step(state.env_state, action, task)
+    step_key, reset_key, action_key = jax.random.split(key, 3)
+    distracted = jnp.zeros((), bool)
+    if hasattr(env, "distractor"):
+        distracted = env.distractor(state.env_state)
+        own = jax.random.randint(action_key, (), 0, env.spec.num_actions, action.dtype)
+        action = jnp.where(distracted, own, action)
+    env_state, next_obs, reward, terminated = env.step(step_key, state.env_state, action, task)
     time = state.time + 1
     truncated = time >= env.spec.horizon
-    continued = EpisodeState(env_state, time)
-    restarted, _ = reset(env, key, task)
-    done = terminated | truncated
-    after = jax.tree.map(lambda a, b: jnp.where(done, a, b), restarted, continued)
+    continued = EpisodeState(env_state, time), next_obs
+    after, obs = jax.tree.map(
+        lambda first, same: jnp.where(terminated | truncated, first, same),
+        reset(env, reset_key, task),
+        continued,
+    )
     return TimeStep(
         state=after,
-        obs=env.observe(after.env_state),
-        next_obs=env.observe(env_state),
+        obs=obs,
+        action=action,
         reward=reward,
+        next_obs=next_obs,
+        next_env_state=env_state,
         terminated=terminated,
         truncated=truncated,
+        distracted=distracted,
     )
-
-
-def optimal_return(model: TabularModel, horizon: int) -> jax.Array:
-    """Expected return of the best policy over one episode, by backward induction.
-
-    V_h(s) = max_a r(s, a) + V_{h-1}(s'), with h steps to go.
-
-    Args:
-        model: one task.
-        horizon: environment steps of an episode.
-
-    Returns:
-        float [], undiscounted.
-    """
-    return _backward(model, horizon, lambda q: q.max(-1))
-
-
-def random_return(model: TabularModel, horizon: int) -> jax.Array:
-    """Expected return of uniformly random actions over one episode; see `optimal_return`."""
-    return _backward(model, horizon, lambda q: q.mean(-1))
-
-
-def _backward(model: TabularModel, horizon: int, value_of: Any) -> jax.Array:
-    chex.assert_equal_shape([model.next_state, model.reward])
-
-    def back_up(value: jax.Array, _: None) -> tuple[jax.Array, None]:
-        return value_of(model.reward + value[model.next_state]), None
-
-    value, _ = jax.lax.scan(back_up, jnp.zeros_like(model.initial), length=horizon)
-    return model.initial @ value
-
-
-def solve_tasks(
-    env: Env, tasks: np.ndarray, solve: Callable[[TabularModel, int], jax.Array]
-) -> jax.Array:
-    """Applies `optimal_return` or `random_return` to each task, int [G, ...] -> float [G]."""
-    solve_all = jax.vmap(lambda task: solve(env.tabular(task), env.spec.horizon))
-    return jax.jit(solve_all)(tasks)

@@ -1,11 +1,12 @@
 """Which tasks are trained on, which choose the checkpoint, and which are never touched."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from compad_jax.config import EnvConfig
 from compad_jax.config.checks import ConfigError
+from compad_jax.envs.protocol import Env, make_tasks
 
 
 class Split(NamedTuple):
@@ -16,11 +17,31 @@ class Split(NamedTuple):
     held_out: np.ndarray  # int [.]
 
 
+def choose_tasks(family_size: int, num_tasks: int) -> np.ndarray:
+    """Draws which tasks of a family are used: always the same ones, whatever the split.
+
+    Args:
+        family_size: tasks in the family.
+        num_tasks: how many are used, G; 0: all.
+
+    Returns:
+        Their numbers, int [G], ascending.
+
+    Raises:
+        ConfigError: the family is smaller.
+    """
+    if num_tasks > family_size:
+        raise ConfigError(f"env.num_tasks={num_tasks}: the family has only {family_size} tasks")
+    if num_tasks in (0, family_size):
+        return np.arange(family_size)
+    return np.sort(np.random.default_rng(0).choice(family_size, num_tasks, replace=False))
+
+
 def split_tasks(num_tasks: int, config: EnvConfig) -> Split:
     """Draws the split from its seed.
 
     Args:
-        num_tasks: size of the family, G.
+        num_tasks: tasks that are used, G.
         config: `split_seed`, `train_env_ratio` and `validation_ratio`.
 
     Returns:
@@ -43,3 +64,19 @@ def split_tasks(num_tasks: int, config: EnvConfig) -> Split:
         validation=np.sort(seen[:num_validation]),
         held_out=np.sort(held_out),
     )
+
+
+def tasks_of(env: Env, config: EnvConfig, part: str) -> tuple[np.ndarray, Any]:
+    """The tasks of one part of the split.
+
+    Args:
+        env: the environment.
+        config: its settings.
+        part: train, validation or held_out.
+
+    Returns:
+        Their rows in the histories, int [.], and the tasks themselves, [., ...].
+    """
+    chosen = choose_tasks(env.num_tasks, config.num_tasks)
+    rows = getattr(split_tasks(len(chosen), config), part)
+    return rows, make_tasks(env, chosen[rows])

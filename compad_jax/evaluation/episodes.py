@@ -26,7 +26,7 @@ class Speed(NamedTuple):
 
 
 def make_episodes(
-    config: Config, policy: Policy, env: Env, tasks: np.ndarray, num_episodes: int
+    config: Config, policy: Policy, env: Env, tasks: Any, num_episodes: int
 ) -> Callable[[Params], tuple[np.ndarray, Speed]]:
     """Builds the function that plays all episodes, both ways to act in one batch.
 
@@ -34,14 +34,14 @@ def make_episodes(
         config: `eval`'s seeds and chunks, and the label smoothing of the training.
         policy: the policy.
         env: the environment.
-        tasks: int [G, ...].
+        tasks: [G, ...].
         num_episodes: of each rollout, E.
 
     Returns:
         Function params -> (returns float [2, E, G, R] in the order of `SELECTIONS`, cost).
         It compiles at its first call.
     """
-    shape = (len(SELECTIONS), len(tasks), config.eval.num_seeds)
+    shape = (len(SELECTIONS), num_tasks_of(tasks), config.eval.num_seeds)
     chunk = min(config.eval.chunk_episodes, num_episodes)
     rollouts = _plan_rollouts(tasks, shape, config.eval.seed)
     programs: list[Any] = []
@@ -71,15 +71,20 @@ def make_episodes(
     return play_all
 
 
+def num_tasks_of(tasks: Any) -> int:
+    """G of tasks [G, ...]."""
+    return len(jax.tree.leaves(tasks)[0])
+
+
 def _plan_rollouts(
-    tasks: np.ndarray, shape: tuple[int, int, int], seed: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    tasks: Any, shape: tuple[int, int, int], seed: int
+) -> tuple[Any, jax.Array, jax.Array]:
     """Task, PRNG key and whether greedy, each [B, ...], of all rollouts; on every device."""
     batch = int(np.prod(shape))
-    all_tasks = np.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
+    places = np.broadcast_to(np.arange(shape[1])[:, None], shape).ravel()
     greedy = np.broadcast_to(np.array([True, False])[:, None, None], shape).ravel()
     keys = jax.random.split(jax.random.key(seed), batch)
-    rollouts = all_tasks.reshape(batch, *tasks.shape[1:]), keys, greedy
+    rollouts = jax.tree.map(lambda x: np.asarray(x)[places], tasks), keys, greedy
     return jax.device_put(rollouts, sharding.replicated(sharding.make_mesh()))
 
 
@@ -89,7 +94,7 @@ def _load_programs(
     env: Env,
     chunk: int,
     params: Params,
-    rollouts: tuple[jax.Array, jax.Array, jax.Array],
+    rollouts: tuple[Any, jax.Array, jax.Array],
 ) -> tuple[jax.stages.Compiled, Any, jax.stages.Compiled]:
     """The program that starts the rollouts, shardings of its state, the one that plays on."""
     init = jax.jit(
@@ -98,7 +103,7 @@ def _load_programs(
     )
     start = init.lower(params, *rollouts).compile()
     state = start(params, *rollouts)
-    shardings = sharding.split_leading(state, len(rollouts[0]), sharding.make_mesh())
+    shardings = sharding.split_leading(state, len(rollouts[2]), sharding.make_mesh())
     play = make_rollout(
         policy,
         env,

@@ -9,8 +9,9 @@ import numpy as np
 from compad_jax.backend import provenance
 from compad_jax.config import Config, to_dict
 from compad_jax.envs import make_env
-from compad_jax.envs.protocol import Env, optimal_return, random_return, solve_tasks
-from compad_jax.envs.split import split_tasks
+from compad_jax.envs.protocol import Env
+from compad_jax.envs.split import tasks_of
+from compad_jax.envs.tabular import optimal_returns, random_returns
 from compad_jax.evaluation.episodes import SELECTIONS, make_episodes
 from compad_jax.evaluation.statistics import Returns, claim, summarise, write_curve, write_summary
 from compad_jax.histories.collection import load_histories
@@ -40,13 +41,11 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
     check_workdir(config, workdir)
     env = make_env(config.env)
     policy, step, params = restore_policy(config, workdir, config.eval.checkpoint, make_policy)
-    indices = getattr(split_tasks(len(env.tasks), config.env), config.eval.split)
-    tasks = env.tasks[indices]
+    indices, tasks = tasks_of(env, config.env, config.eval.split)
     play = make_episodes(config, policy, env, tasks, config.eval.num_episodes)
     returns, speed = play(params)
-    optimum, at_random = (
-        np.asarray(solve_tasks(env, tasks, solve)) for solve in (optimal_return, random_return)
-    )
+    optimum, at_random = optimal_returns(env, tasks), random_returns(env, tasks)
+    assert optimum is not None and at_random is not None
     source = source_curve(config, indices, optimum)
     facts = _facts(config, workdir, env, len(indices)) | {
         "random_fraction_of_optimum": float((at_random / optimum).mean()),

@@ -19,7 +19,7 @@ class RolloutState(NamedTuple):
     window: Window
     tokens: Tokens  # [B, 1], what the policy sees next.
     episode: protocol.EpisodeState  # [B]
-    tasks: jax.Array  # int [B, ...]
+    tasks: Any  # [B, ...]
     keys: jax.Array  # PRNG keys [B].
     greedy: jax.Array  # bool [B], take the likeliest action instead of sampling.
     step: jax.Array  # int []
@@ -36,7 +36,7 @@ def init_rollout(
     policy: Policy,
     params: Params,
     env: protocol.Env,
-    tasks: jax.Array,
+    tasks: Any,
     keys: jax.Array,
     greedy: jax.Array,
 ) -> RolloutState:
@@ -46,15 +46,15 @@ def init_rollout(
         policy: the policy.
         params: its parameters.
         env: the environment.
-        tasks: int [B, ...].
+        tasks: [B, ...].
         keys: PRNG keys [B]; a rollout depends on its own key only.
         greedy: bool [B].
 
     Returns:
         The state before the first step.
     """
-    chex.assert_equal_shape_prefix([tasks, keys, greedy], 1)
-    batch = len(tasks)
+    chex.assert_equal_shape_prefix([*jax.tree.leaves(tasks), keys, greedy], 1)
+    batch = len(greedy)
     reset_keys = jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys)
     episode, obs = jax.vmap(lambda k, t: protocol.reset(env, k, t))(reset_keys, tasks)
     return RolloutState(
@@ -91,10 +91,10 @@ def rollout_step(
     timestep = step(keys[:, 1], state.episode, action, state.tasks)
     transition = Transition(
         obs=state.tokens.obs[:, 0],
-        action=action,
+        action=timestep.action,
         reward=timestep.reward,
         next_obs=timestep.next_obs,
-        done=timestep.terminated | timestep.truncated,
+        done=timestep.done,
     )
     tokens = Tokens(
         previous=jax.tree.map(lambda x: x[:, None], transition),

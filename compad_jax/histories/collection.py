@@ -12,6 +12,8 @@ from jax.sharding import PartitionSpec
 from compad_jax.backend import sharding
 from compad_jax.config import Config
 from compad_jax.envs import make_env
+from compad_jax.envs.protocol import make_tasks
+from compad_jax.envs.split import choose_tasks
 from compad_jax.histories.store import (
     exclusive,
     read_store,
@@ -66,11 +68,13 @@ def collect(config: Config) -> History:
         NumPy arrays [G, R, T]; log-probabilities in float16.
     """
     env, mesh = make_env(config.env), sharding.make_mesh()
-    source, num_tasks = make_source(config.source, env), len(env.tasks)
+    source = make_source(config.source, env)
+    chosen = choose_tasks(env.num_tasks, config.env.num_tasks)
+    all_tasks, num_tasks = make_tasks(env, chosen), len(chosen)
 
     def learn(tasks: jax.Array) -> History:
         keys = jax.random.split(jax.random.key(config.source.seed), num_tasks)
-        history = jax.vmap(source)(keys[tasks], jnp.asarray(env.tasks)[tasks])
+        history = jax.vmap(source)(keys[tasks], jax.tree.map(lambda x: x[tasks], all_tasks))
         return history._replace(log_probs=history.log_probs.astype(jnp.float16))
 
     split = PartitionSpec("data")  # Whole tasks, so that no device waits for another.

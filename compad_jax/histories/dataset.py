@@ -58,7 +58,7 @@ def dataset_shapes(config: Config, spec: EnvSpec, num_tasks: int) -> Dataset:
     def array(dtype: Any, *last: int) -> Any:
         return jax.ShapeDtypeStruct((rows, num_steps, *last), dtype)
 
-    obs = array(jnp.int32, len(spec.obs_sizes))
+    obs = array(spec.obs_dtype, spec.obs_size)
     transition = Transition(obs, array(jnp.int32), array(jnp.float32), obs, array(jnp.bool_))
     task: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
     return Dataset(transition, array(jnp.float32), task)

@@ -21,7 +21,8 @@ def param_shapes(policy: Policy) -> Params:
     """Structure, shapes and types of the parameters, without values."""
 
     def touch_everything(module: Policy) -> jax.Array:
-        no_obs = jnp.zeros((1, policy.window, len(policy.spec.obs_sizes)), jnp.int32)
+        spec = policy.spec
+        no_obs = jnp.zeros((1, policy.window, spec.obs_size), spec.obs_dtype)
         embeddings = module.embed(first_tokens(no_obs))
         memory = module.initial_memory(1)
         mask = jnp.ones(embeddings.shape[:2], bool)

@@ -10,9 +10,11 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from compad_jax.config import ModelConfig
-from compad_jax.envs.protocol import EnvSpec
+from compad_jax.envs.protocol import Discrete, EnvSpec
+from compad_jax.models.tokens import scale
 from compad_jax.models.transformer import (
     Dropout,
     FeedForward,
@@ -33,7 +35,7 @@ class Reconstructor(nn.Module):
 
     @nn.compact
     def __call__(self, memory: jax.Array) -> jax.Array:
-        """Memory [B, M, D] -> float32 logits [B, W, classes], see `reconstruction_loss`."""
+        """Memory [B, M, D] -> float32 [B, W, outputs], see `reconstruction_loss`."""
         chex.assert_rank(memory, 3)
         width, heads = self.config.tf_n_embd, self.config.encoder_n_head
         shape = self.window, width
@@ -51,34 +53,43 @@ class Reconstructor(nn.Module):
         return Linear(sum(_sizes(self.spec)), name="head")(x.astype(jnp.float32))
 
 
-def reconstruction_loss(logits: jax.Array, transition: Transition, spec: EnvSpec) -> jax.Array:
-    """Cross entropy of s, a, r and s', each coordinate and the reward as a category.
+def reconstruction_loss(outputs: jax.Array, transition: Transition, spec: EnvSpec) -> jax.Array:
+    """Negative log-likelihood of s, s', a and r, the parts side by side.
+
+    Integer coordinates and actions are categories. The reward and real coordinates, scaled to
+    [0, 1], are normal with variance 1, whose constant is left out.
 
     Args:
-        logits: float [..., classes], the parts side by side.
+        outputs: float [..., outputs], of the reconstructor.
         transition: [...], what was seen.
-        spec: sizes of the parts; a reward counts as the nearest of `reward_levels`.
+        spec: sizes of the parts.
 
     Returns:
         float32 [...], the sum over the parts, in nats.
     """
-    levels = jnp.array(spec.reward_levels)
-    distance = jnp.abs(transition.reward[..., None] - levels)
-    targets = [
-        *jnp.moveaxis(transition.obs, -1, 0),
-        *jnp.moveaxis(transition.next_obs, -1, 0),
-        transition.action,
-        distance.argmin(-1),
-    ]
-    sizes = _sizes(spec)
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    total = jnp.zeros(logits.shape[:-1])
-    for part, target in zip(jnp.split(logits, ends[:-1], axis=-1), targets, strict=True):
-        log_probs = jax.nn.log_softmax(part)
-        index = target[..., None].astype(jnp.int32)
-        total -= jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
-    return total
+    total = jnp.zeros(outputs.shape[:-1])
+    ends = np.cumsum(_sizes(spec))[:-1]
+    both, next_both, action, reward = jnp.split(outputs, ends, axis=-1)
+    for part, obs in ((both, transition.obs), (next_both, transition.next_obs)):
+        if isinstance(spec.obs_space, Discrete):
+            ends = np.cumsum(spec.obs_space.sizes)[:-1]
+            for index, logits in enumerate(jnp.split(part, ends, axis=-1)):
+                total += _categorical_nll(logits, obs[..., index])
+        else:
+            low, high = (np.asarray(x) for x in spec.obs_space)
+            total += (0.5 * (part - scale(obs, low, high)) ** 2).sum(-1)
+    total += _categorical_nll(action, transition.action)
+    return total + 0.5 * (reward[..., 0] - scale(transition.reward, *spec.reward_range)) ** 2
+
+
+def _categorical_nll(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Float [..., n], int [...] -> float [...]."""
+    log_probs = jax.nn.log_softmax(logits)
+    return -jnp.take_along_axis(log_probs, target[..., None].astype(jnp.int32), axis=-1)[..., 0]
 
 
 def _sizes(spec: EnvSpec) -> list[int]:
-    return [*spec.obs_sizes, *spec.obs_sizes, spec.num_actions, len(spec.reward_levels)]
+    """Outputs for s, s', a and r."""
+    space = spec.obs_space
+    obs_size = sum(space.sizes) if isinstance(space, Discrete) else spec.obs_size
+    return [obs_size, obs_size, spec.num_actions, 1]

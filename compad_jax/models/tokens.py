@@ -1,11 +1,13 @@
 """What a token says, as features of a linear embedding."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.envs.protocol import EnvSpec
+from compad_jax.envs.protocol import Discrete, EnvSpec
 from compad_jax.types import Tokens, Transition
 
 
@@ -13,7 +15,7 @@ def token_features(tokens: Tokens, spec: EnvSpec) -> jax.Array:
     """Concatenates the parts of a token.
 
     A dense layer on these features is the sum of one embedding a part (each coordinate of
-    s, s' and the current state, the action), a reward direction and the learned null
+    s, s' and the current observation, the action), a reward direction and the learned null
     transition; as one matrix product its gradient needs no scatter.
 
     Args:
@@ -27,41 +29,53 @@ def token_features(tokens: Tokens, spec: EnvSpec) -> jax.Array:
     previous = tokens.previous
     transition = jnp.concatenate(
         [
-            _coordinates(previous.obs, spec),
-            _coordinates(previous.next_obs, spec),
+            obs_features(previous.obs, spec),
+            obs_features(previous.next_obs, spec),
             jax.nn.one_hot(previous.action, spec.num_actions),
-            previous.reward[..., None].astype(jnp.float32),
+            scale(previous.reward, *spec.reward_range)[..., None],
             previous.done[..., None].astype(jnp.float32),
         ],
         axis=-1,
     )
     is_first = tokens.is_first[..., None].astype(jnp.float32)
     return jnp.concatenate(
-        [_coordinates(tokens.obs, spec), transition * (1 - is_first), is_first], axis=-1
+        [obs_features(tokens.obs, spec), transition * (1 - is_first), is_first], axis=-1
     )
 
 
 def num_features(spec: EnvSpec) -> int:
     """Length of the features of a token."""
-    coordinates = sum(size + _num_waves(size) for size in spec.obs_sizes)
-    return 3 * coordinates + spec.num_actions + 3
+    size = spec.obs_size
+    if isinstance(spec.obs_space, Discrete):
+        size = sum(n + _num_waves(n) for n in spec.obs_space.sizes)
+    return 3 * size + spec.num_actions + 3
 
 
 def first_tokens(obs: jax.Array) -> Tokens:
-    """The tokens [..., L] at the start of a history: no transition yet, only int [..., L, O]."""
+    """The tokens [..., L] at the start of a history: no transition yet, only [..., L, O]."""
     none = jnp.zeros(obs.shape[:-1], jnp.int32)
     previous = Transition(jnp.zeros_like(obs), none, none * 0.0, jnp.zeros_like(obs), none > 0)
     return Tokens(previous=previous, is_first=none == 0, obs=obs)
 
 
-def _coordinates(obs: jax.Array, spec: EnvSpec) -> jax.Array:
-    """One-hot and a few low cosines of each coordinate, side by side.
+def obs_features(obs: jax.Array, spec: EnvSpec) -> jax.Array:
+    """The features of an observation [..., O]: float32 [..., features].
 
-    Coordinates apart, so that rows and columns generalise each by itself; cosines, so that
-    neighbours start out alike and goals that were never trained on lie between others.
+    Real coordinates are scaled. Of an integer coordinate these are its one-hot and a few low
+    cosines. Coordinates stand apart, so that rows and columns generalise each by itself;
+    cosines let neighbours start out alike, so that goals that were never trained on lie
+    between others.
     """
-    parts = [jnp.asarray(_value_features(n))[obs[..., i]] for i, n in enumerate(spec.obs_sizes)]
+    space = spec.obs_space
+    if not isinstance(space, Discrete):
+        return scale(obs, np.asarray(space.low), np.asarray(space.high)) * 2 - 1
+    parts = [jnp.asarray(_value_features(n))[obs[..., i]] for i, n in enumerate(space.sizes)]
     return jnp.concatenate(parts, axis=-1)
+
+
+def scale(x: jax.Array, low: Any, high: Any) -> jax.Array:
+    """Maps [low, high] to [0, 1]; float32."""
+    return ((x - low) / (high - low)).astype(jnp.float32)
 
 
 def _value_features(size: int) -> np.ndarray:

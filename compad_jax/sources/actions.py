@@ -1,7 +1,21 @@
-"""Drawing actions from noise that is drawn beforehand, for many steps at once."""
+"""Drawing actions, and the log-probabilities that a history keeps of them."""
 
 import jax
 import jax.numpy as jnp
+
+
+def taken_log_probs(log_probs: jax.Array, distracted: jax.Array) -> jax.Array:
+    """The policy behind an action: the source's own, or uniform where the environment drew it.
+
+    Args:
+        log_probs: float [..., A], of the source.
+        distracted: bool [...], see `envs.protocol.TimeStep`.
+
+    Returns:
+        float [..., A].
+    """
+    uniform = -jnp.log(log_probs.shape[-1])
+    return jnp.where(distracted[..., None], uniform, log_probs)
 
 
 def draw_action(noise: jax.Array, log_probs: jax.Array) -> jax.Array:

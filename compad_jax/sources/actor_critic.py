@@ -13,7 +13,7 @@ from compad_jax.envs import protocol
 # A singular value grows by half in every step while it is small; 40 steps raise 1e-6 to 1.
 _NEWTON_SCHULZ_STEPS = 40
 
-# Observations, int [..., O], to log-probabilities, float [..., A], and values, float [...].
+# Observations, [..., O], to log-probabilities, float [..., A], and values, float [...].
 NetworkFn = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 
@@ -26,8 +26,8 @@ class ActorCritic(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Maps int [..., O] to float [..., A] and float [...]."""
-        chex.assert_axis_dimension(obs, -1, len(self.spec.obs_sizes))
+        """Maps [..., O] to float [..., A] and float [...]."""
+        chex.assert_axis_dimension(obs, -1, self.spec.obs_size)
         inputs = obs.astype(jnp.float32)
         # A small last layer starts the policy near uniform.
         logits = self._tower(inputs, self.spec.num_actions, head_gain=0.01, name="actor")
@@ -72,20 +72,20 @@ def orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
     return jax.lax.scan(iterate, matrix, length=_NEWTON_SCHULZ_STEPS)[0]
 
 
-def tabulate(network_fn: NetworkFn, spec: protocol.EnvSpec) -> NetworkFn:
+def tabulate(network_fn: NetworkFn, space: protocol.Discrete) -> NetworkFn:
     """Evaluates a network once on every observation; the result only looks up rows.
 
     Args:
         network_fn: any function of observations.
-        spec: what may be observed.
+        space: what may be observed.
 
     Returns:
         The same function.
     """
-    rows = network_fn(jnp.asarray(protocol.all_observations(spec)))
+    rows = network_fn(jnp.asarray(protocol.all_observations(space)))
 
     def look_up(obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        index = protocol.observation_index(spec, obs)
+        index = protocol.observation_index(space, obs)
         log_probs, value = jax.tree.map(lambda x: x[index], rows)
         return log_probs, value
 

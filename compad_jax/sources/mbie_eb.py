@@ -9,16 +9,16 @@ every state and was never paid forgets its visits and searches anew.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.config import MbieEbConfig
+from compad_jax.config import ConfigError, MbieEbConfig
 from compad_jax.envs import protocol
-from compad_jax.sources.actions import draw_action
+from compad_jax.sources.actions import draw_action, taken_log_probs
 from compad_jax.types import History, Transition
 
 _TIE = 1e-5  # Values closer than this are equal: float32 sums along different paths.
@@ -28,13 +28,13 @@ class _Learner(NamedTuple):
     """R independent learners; streams are the last axis, where vector units read them."""
 
     episode: protocol.EpisodeState  # [R]
-    obs: jax.Array  # int [R, O]
+    obs: jax.Array  # [R, O]
     visits: jax.Array  # float [states, R]
     reward_sum: jax.Array  # float [states, R]
 
 
 def make_mbie_eb(
-    env: protocol.Env, config: MbieEbConfig, *, num_streams: int, num_steps: int
+    env: Any, config: MbieEbConfig, *, num_streams: int, num_steps: int
 ) -> Callable[[jax.Array, jax.Array], History]:
     """Builds the source.
 
@@ -49,7 +49,7 @@ def make_mbie_eb(
     """
 
     def learn(key: jax.Array, task: jax.Array) -> History:
-        next_state = env.tabular(task).next_state
+        next_state = _known_transitions(env, task)
         reset_key, noise_key, key = jax.random.split(key, 3)
         reset_keys = jax.random.split(reset_key, num_streams)
         episode, obs = jax.vmap(lambda k: protocol.reset(env, k, task))(reset_keys)
@@ -63,7 +63,7 @@ def make_mbie_eb(
             action = draw_action(noise, log_probs)
             step = jax.vmap(lambda k, s, a: protocol.step(env, k, s, a, task))
             timestep = step(jax.random.split(key, num_streams), learner.episode, action)
-            entered = env.state_index(timestep.next_obs)
+            entered = jax.vmap(env.state_index)(timestep.next_env_state)
             reward = jnp.where(paid, timestep.reward, 0.0)
             here = entered == jnp.arange(len(next_state))[:, None]  # [states, R]
             visits = learner.visits + here
@@ -71,9 +71,10 @@ def make_mbie_eb(
             in_vain = (visits >= config.known_visits).all(0) & (reward_sum == 0).all(0)
             visits = jnp.where(in_vain, 0.0, visits)
             after = _Learner(timestep.state, timestep.obs, visits, reward_sum)
-            done = timestep.terminated | timestep.truncated
-            transition = Transition(learner.obs, action, reward, timestep.next_obs, done)
-            return after, History(transition, log_probs)
+            transition = Transition(
+                learner.obs, timestep.action, reward, timestep.next_obs, timestep.done
+            )
+            return after, History(transition, taken_log_probs(log_probs, timestep.distracted))
 
         inputs = (
             _random_action_rates(config, num_streams, num_steps)[..., None],
@@ -85,6 +86,16 @@ def make_mbie_eb(
         return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), history)
 
     return learn
+
+
+def _known_transitions(env: Any, task: Any) -> jax.Array:
+    """The states that actions lead to, int [states, A]; the learner knows them."""
+    if not isinstance(env, protocol.TabularEnv):
+        raise ConfigError("source.name='mbie_eb': needs an environment with tables of its states")
+    next_state = env.tabular(task).next_state
+    if next_state.shape[-1] > 1:
+        raise ConfigError("source.name='mbie_eb': needs an environment without chance")
+    return next_state[..., 0]
 
 
 def optimistic_values(
@@ -143,7 +154,7 @@ def _is_paid(config: MbieEbConfig, num_streams: int, num_steps: int) -> np.ndarr
 
 
 def _greedy_policy(
-    env: protocol.Env, config: MbieEbConfig, next_state: jax.Array, learner: _Learner
+    env: Any, config: MbieEbConfig, next_state: jax.Array, learner: _Learner
 ) -> jax.Array:
     """Probabilities of every stream's actions before any noise, float [R, A]."""
     mean_reward = learner.reward_sum / jnp.maximum(learner.visits, 1)
@@ -151,7 +162,8 @@ def _greedy_policy(
     entered = optimistic_values(
         mean_reward + bonus, next_state, discount=config.discount, num_sweeps=env.spec.horizon
     )
-    reachable = jnp.asarray(next_state)[env.state_index(learner.obs)]  # [R, A]
+    state = jax.vmap(env.state_index)(learner.episode.env_state)
+    reachable = jnp.asarray(next_state)[state]  # [R, A]
     value = jnp.take_along_axis(entered.T, reachable, axis=1)
     best = value >= value.max(-1, keepdims=True) - _TIE
     if config.ties == "first":

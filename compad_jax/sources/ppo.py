@@ -21,7 +21,7 @@ import optax
 from compad_jax.config import PpoConfig
 from compad_jax.config.checks import ConfigError
 from compad_jax.envs import protocol
-from compad_jax.sources.actions import draw_action
+from compad_jax.sources.actions import draw_action, taken_log_probs
 from compad_jax.sources.actor_critic import ActorCritic, NetworkFn, tabulate
 from compad_jax.sources.ppo_loss import Samples, Tally, make_tally, ppo_loss, tally_loss
 from compad_jax.sources.returns import generalized_advantages
@@ -38,7 +38,7 @@ class _Streams(NamedTuple):
     """Where the R streams stand."""
 
     episode: protocol.EpisodeState  # [R]
-    obs: jax.Array  # int [R, O]
+    obs: jax.Array  # [R, O]
 
 
 class _Learner(NamedTuple):
@@ -106,7 +106,10 @@ def _make_learner(
 
     def act_fn(params: chex.ArrayTree) -> NetworkFn:
         direct = network_fn(params)
-        return tabulate(direct, env.spec) if few_observations else direct
+        space = env.spec.obs_space
+        if isinstance(space, protocol.Discrete) and few_observations:
+            return tabulate(direct, space)
+        return direct
 
     def learn(key: jax.Array, task: jax.Array) -> History:
         params_key, reset_key, key, last_key = jax.random.split(key, 4)
@@ -193,19 +196,22 @@ def _collect(
 
     def act(
         streams: _Streams, inputs: tuple[jax.Array, jax.Array]
-    ) -> tuple[_Streams, tuple[Transition, jax.Array]]:
+    ) -> tuple[_Streams, tuple[Transition, tuple[jax.Array, jax.Array]]]:
         noise, key = inputs
         log_probs, _ = network_fn(streams.obs)
         action = draw_action(noise, log_probs)
         step = jax.vmap(lambda k, s, a: protocol.step(env, k, s, a, task))
         timestep = step(jax.random.split(key, num_streams), streams.episode, action)
-        done = timestep.terminated | timestep.truncated
-        transition = Transition(streams.obs, action, timestep.reward, timestep.next_obs, done)
-        return _Streams(timestep.state, timestep.obs), (transition, timestep.terminated)
+        transition = Transition(
+            streams.obs, timestep.action, timestep.reward, timestep.next_obs, timestep.done
+        )
+        ended = timestep.terminated, timestep.distracted
+        return _Streams(timestep.state, timestep.obs), (transition, ended)
 
     inputs = (noise, jax.random.split(key, length))
-    streams, (transition, terminated) = jax.lax.scan(act, streams, inputs)
+    streams, (transition, (terminated, distracted)) = jax.lax.scan(act, streams, inputs)
     log_probs, _ = network_fn(transition.obs)
+    log_probs = taken_log_probs(log_probs, distracted)
     return streams, History(transition, log_probs), terminated
 
 
@@ -218,15 +224,16 @@ def _make_objective(
         log_probs, value = network_fn(params)(samples.obs)
         return ppo_loss(log_probs, value, samples, config)
 
-    if protocol.num_observations(spec) >= config.batch_size:
+    space = spec.obs_space
+    if isinstance(space, protocol.Box) or protocol.num_observations(spec) >= config.batch_size:
         return sample_loss, lambda samples: samples
-    table = jnp.asarray(protocol.all_observations(spec))
+    table = jnp.asarray(protocol.all_observations(space))
 
     def table_loss(params: chex.ArrayTree, tally: Tally) -> jax.Array:
         log_probs, value = network_fn(params)(table)
         return tally_loss(log_probs, value, tally, config)
 
-    return table_loss, functools.partial(make_tally, spec=spec)
+    return table_loss, functools.partial(make_tally, space=space, num_actions=spec.num_actions)
 
 
 def _update(

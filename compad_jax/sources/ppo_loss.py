@@ -10,6 +10,7 @@ Source: Schulman et al. (2017), Proximal policy optimization algorithms, equatio
 advantages normalised in each minibatch as in Stable-Baselines3 2.x.
 """
 
+import math
 from typing import NamedTuple
 
 import chex
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.config import PpoConfig
-from compad_jax.envs.protocol import EnvSpec, num_observations, observation_index
+from compad_jax.envs.protocol import Discrete, observation_index
 
 _STD_EPS = 1e-8  # A minibatch may hold equal advantages only.
 
@@ -25,7 +26,7 @@ _STD_EPS = 1e-8  # A minibatch may hold equal advantages only.
 class Samples(NamedTuple):
     """What an update reads of each step acted; any leading axes."""
 
-    obs: jax.Array  # int [..., O]
+    obs: jax.Array  # [..., O]
     action: jax.Array  # int [...]
     log_prob: jax.Array  # float [...], of the action when it was taken.
     advantage: jax.Array  # float [...]
@@ -75,20 +76,21 @@ def ppo_loss(
     return -surrogate + config.value_weight * value_error - config.entropy_weight * entropy
 
 
-def make_tally(samples: Samples, spec: EnvSpec) -> Tally:
+def make_tally(samples: Samples, space: Discrete, num_actions: int) -> Tally:
     """Adds up a minibatch.
 
     Args:
         samples: [B], at least two, of one policy.
-        spec: what may be observed and done.
+        space: what may be observed.
+        num_actions: A.
 
     Returns:
         The tally.
     """
     chex.assert_rank(samples.obs, 2)
     chex.assert_equal_shape([samples.action, samples.advantage, samples.target])
-    shape = (num_observations(spec), spec.num_actions)
-    cell = observation_index(spec, samples.obs) * spec.num_actions + samples.action
+    shape = (math.prod(space.sizes), num_actions)
+    cell = observation_index(space, samples.obs) * num_actions + samples.action
     advantage = _normalise(samples.advantage)
     gain, loss = jnp.maximum(advantage, 0), jnp.minimum(advantage, 0)
     # One pass over rows of four numbers, then small sums.

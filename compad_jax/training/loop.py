@@ -19,7 +19,7 @@ from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config, load_json, save_json, to_dict
 from compad_jax.config.checks import ConfigError, require_equal
 from compad_jax.envs import make_env
-from compad_jax.envs.split import split_tasks
+from compad_jax.envs.split import split_tasks, tasks_of
 from compad_jax.histories.collection import load_histories
 from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets
 from compad_jax.histories.sampler import Sampler, make_sampler
@@ -132,7 +132,7 @@ def prepare(config: Config, mesh: jax.sharding.Mesh, parts: Parts, stopwatch: St
     """
     env = make_env(config.env)
     policy, sample = parts.make_policy(config, env.spec), parts.make_sampler(config)
-    num_tasks = len(split_tasks(len(env.tasks), config.env).train)
+    num_tasks = len(tasks_of(env, config.env, "train")[0])
     dataset = dataset_shapes(config, env.spec, num_tasks)
 
     init_key, step_key, _ = _keys(config)

@@ -11,8 +11,8 @@ from compad_jax.backend import sharding
 from compad_jax.backend.process import quick_compile_options
 from compad_jax.config import Config
 from compad_jax.envs import make_env
-from compad_jax.envs.protocol import optimal_return, solve_tasks
-from compad_jax.envs.split import split_tasks
+from compad_jax.envs.split import tasks_of
+from compad_jax.envs.tabular import optimal_returns
 from compad_jax.evaluation.episodes import SELECTIONS, make_episodes
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler
@@ -105,8 +105,9 @@ def _draw_batches(
 def _make_play(config: Config, policy: Policy) -> Callable[[Params], Metrics]:
     """Plays the validation tasks."""
     env = make_env(config.env)
-    tasks = env.tasks[split_tasks(len(env.tasks), config.env).validation]
-    optimum = np.asarray(solve_tasks(env, tasks, optimal_return))
+    _, tasks = tasks_of(env, config.env, "validation")
+    optimum = optimal_returns(env, tasks)
+    assert optimum is not None
     play_all = make_episodes(config, policy, env, tasks, config.train.validation_episodes)
 
     def play(params: Params) -> Metrics:

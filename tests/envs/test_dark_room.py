@@ -1,5 +1,7 @@
 """Dark Room in lockstep with an independent NumPy oracle."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import scipy.stats
 
 from compad_jax.envs import protocol
 from compad_jax.envs.dark_room import DarkRoom
-from tests.builders import play, random_keys
+from tests.builders import play, random_keys, tasks_of
 
 _NUM_STEPS = 75
 _NAMES = ("down", "up", "right", "left", "stay")
@@ -99,7 +101,7 @@ def test_final_observation_is_not_the_next_start():
 
 
 def test_every_cell_is_a_task_once():
-    tasks = np.asarray(DarkRoom(9).tasks)
+    tasks = np.asarray(tasks_of(DarkRoom(9)))
     chex.assert_shape(tasks, (81, 2))
     assert {tuple(t) for t in tasks.tolist()} == {(r, c) for r in range(9) for c in range(9)}
 
@@ -108,19 +110,21 @@ def test_every_cell_is_a_task_once():
 def test_tabular_model_agrees_with_every_step(size):
     env = DarkRoom(size)
     num_states = size * size
-    tables = jax.vmap(env.tabular)(env.tasks)
-    chex.assert_shape([tables.next_state, tables.reward], (num_states, num_states, 5))
-    cells, actions = env.tasks, jnp.arange(5)  # Tasks are cells too.
-    over_actions = jax.vmap(env.step, (None, 0, None))
+    tables = jax.vmap(env.tabular)(tasks_of(env))
+    chex.assert_shape(tables.next_state, (num_states, num_states, 5, 1))
+    chex.assert_shape(tables.reward, (num_states, num_states, 5))
+    cells, actions = tasks_of(env), jnp.arange(5)  # Tasks are cells too.
+    over_actions = jax.vmap(partial(env.step, jax.random.key(0)), (None, 0, None))
     over_cells = jax.vmap(over_actions, (0, None, None))
-    after, reward, _ = jax.jit(jax.vmap(over_cells, (None, None, 0)))(cells, actions, env.tasks)
-    np.testing.assert_array_equal(tables.next_state, env.state_index(after))
+    over_tasks = jax.jit(jax.vmap(over_cells, (None, None, 0)))
+    after, _, reward, _ = over_tasks(cells, actions, cells)
+    np.testing.assert_array_equal(tables.next_state[..., 0], env.state_index(after))
     np.testing.assert_array_equal(tables.reward, reward)
 
 
 def test_state_index_numbers_the_cells_in_order():
     env = DarkRoom(7)
-    np.testing.assert_array_equal(env.state_index(env.tasks), np.arange(49))
+    np.testing.assert_array_equal(env.state_index(tasks_of(env)), np.arange(49))
     chex.assert_shape(env.state_index(jnp.zeros((2, 3, 2), int)), (2, 3))
 
 
@@ -134,7 +138,7 @@ def test_random_start_is_uniform():
     env = DarkRoom(5, start="random")
     task = jnp.array([1, 1])
     np.testing.assert_allclose(env.tabular(task).initial, np.full(25, 1 / 25), rtol=1e-6)
-    reset = jax.jit(jax.vmap(lambda key: env.state_index(env.reset(key, task))))
+    reset = jax.jit(jax.vmap(lambda key: env.state_index(env.reset(key, task)[0])))
     cells = reset(random_keys(5000))
     counts = np.bincount(np.asarray(cells), minlength=25)
     assert len(counts) == 25

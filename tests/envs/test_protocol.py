@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compad_jax.envs import protocol
+from compad_jax.envs import protocol, tabular
 from compad_jax.envs.dark_room import DarkRoom
-from compad_jax.envs.protocol import EnvSpec, TabularModel
-from tests.builders import random_keys
+from compad_jax.envs.protocol import Discrete, EnvSpec
+from compad_jax.envs.tabular import deterministic_model
+from tests.builders import random_keys, tasks_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,18 +24,16 @@ class Corridor:
 
     @property
     def spec(self):
-        return EnvSpec(3, (6,), self.horizon, (-1.0, 2.0))
+        return EnvSpec(3, Discrete((6,)), self.horizon, (-1.0, 2.0))
 
     def reset(self, key, task):
-        return jax.random.randint(key, (), 0, 4)
+        cell = jax.random.randint(key, (), 0, 4)
+        return cell, cell[None]
 
-    def observe(self, env_state):
-        return env_state[None]
-
-    def step(self, env_state, action, task):
+    def step(self, key, env_state, action, task):
         cell = jnp.clip(env_state + action - 1, 0, 5)
         terminated = cell == task
-        return cell, jnp.where(terminated, 2.0, -1.0), terminated
+        return cell, cell[None], jnp.where(terminated, 2.0, -1.0), terminated
 
 
 def test_auto_reset_keeps_the_final_observation_apart():
@@ -48,7 +47,9 @@ def test_auto_reset_keeps_the_final_observation_apart():
             keys, action = key_and_action
             step = jax.vmap(lambda k, s, a, t: protocol.step(env, k, s, a, t))
             timestep = step(keys, state, action, tasks)
-            return timestep.state, (timestep, jax.vmap(lambda k: env.reset(k, None))(keys))
+            reset_keys = jax.vmap(lambda k: jax.random.split(k, 3)[1])(keys)
+            restarts, _ = jax.vmap(lambda k: env.reset(k, None))(reset_keys)
+            return timestep.state, (timestep, restarts)
 
         state, obs = jax.vmap(lambda k, t: protocol.reset(env, k, t))(keys[-1], tasks)
         return obs, *jax.lax.scan(act, state, (keys[:-1], actions))[1]
@@ -93,7 +94,7 @@ def _returns_of_all_plans(model, horizon):
         state, total = np.arange(num_states), np.zeros(num_states)
         for action in plan:
             total += reward[state, action]
-            state = next_state[state, action]
+            state = next_state[state, action, 0]
         columns.append(total)
     return np.stack(columns, axis=1)
 
@@ -101,7 +102,7 @@ def _returns_of_all_plans(model, horizon):
 def _check_by_enumeration(models, horizon):
     """Compares both returns of a batch of models with the best and the mean of all plans."""
     both = jax.vmap(
-        lambda m: (protocol.optimal_return(m, horizon), protocol.random_return(m, horizon))
+        lambda m: (tabular.optimal_return(m, horizon), tabular.random_return(m, horizon))
     )
     optimum, at_random = jax.jit(both)(models)
     for i in range(len(optimum)):
@@ -114,7 +115,7 @@ def _check_by_enumeration(models, horizon):
 @pytest.mark.parametrize("horizon", [1, 5])
 def test_returns_equal_enumeration_on_random_models(horizon):
     rng, num_models = np.random.default_rng(0), 20
-    models = TabularModel(
+    models = jax.vmap(deterministic_model)(
         next_state=rng.integers(4, size=(num_models, 4, 3)),
         reward=rng.normal(size=(num_models, 4, 3)).astype(np.float32),
         initial=rng.dirichlet(np.ones(4), num_models).astype(np.float32),
@@ -125,7 +126,7 @@ def test_returns_equal_enumeration_on_random_models(horizon):
 @pytest.mark.parametrize("start", ["center", "random"])
 def test_returns_equal_enumeration_in_a_tiny_room(start):
     env = DarkRoom(grid_size=3, horizon=4, start=start)
-    _check_by_enumeration(jax.device_get(jax.vmap(env.tabular)(env.tasks)), env.horizon)
+    _check_by_enumeration(jax.device_get(jax.vmap(env.tabular)(tasks_of(env))), env.horizon)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +141,12 @@ def test_returns_equal_enumeration_in_a_tiny_room(start):
 )
 def test_optimal_return_equals_the_closed_form(size, horizon, start):
     env = DarkRoom(size, horizon, start)
-    optimum = jax.jit(jax.vmap(lambda t: protocol.optimal_return(env.tabular(t), horizon)))(
-        env.tasks
+    optimum = jax.jit(jax.vmap(lambda t: tabular.optimal_return(env.tabular(t), horizon)))(
+        tasks_of(env)
     )
     chex.assert_shape(optimum, (size * size,))
     first = size // 2 if start == "center" else 0
-    distance = np.abs(np.asarray(env.tasks) - first).sum(-1)
+    distance = np.abs(np.asarray(tasks_of(env)) - first).sum(-1)
     # Entering the goal pays already, hence + 1; beyond the horizon nothing does.
     expected = np.clip(horizon + 1 - distance, 0, horizon)
     np.testing.assert_allclose(optimum, expected, rtol=1e-6)
@@ -153,7 +154,7 @@ def test_optimal_return_equals_the_closed_form(size, horizon, start):
 
 def test_mean_optimum_of_the_paper_room():
     env = DarkRoom(grid_size=9, horizon=20)
-    optimum = jax.jit(jax.vmap(lambda t: protocol.optimal_return(env.tabular(t), 20)))(env.tasks)
+    optimum = jax.jit(jax.vmap(lambda t: tabular.optimal_return(env.tabular(t), 20)))(tasks_of(env))
     assert round(float(optimum.mean()), 2) == 16.54
 
 
@@ -171,7 +172,7 @@ def test_random_return_equals_monte_carlo():
 
         states, _ = jax.vmap(lambda k: protocol.reset(env, k, task))(keys)
         returns = jax.lax.scan(act, states, actions)[1].sum(0)
-        return returns, protocol.random_return(env.tabular(task), 10)
+        return returns, tabular.random_return(env.tabular(task), 10)
 
     returns, exact = jax.device_get(run(random_keys(num_episodes)))
     error = returns.std() / num_episodes**0.5

@@ -5,14 +5,14 @@ import numpy as np
 
 from compad_jax.envs import make_env
 from compad_jax.evaluation import episodes
-from tests.builders import make_model, override
+from tests.builders import make_model, override, tasks_of
 
 
 def test_programs_are_compiled_once_and_play_the_same_again(debug_config):
     config = override(debug_config, eval={"num_seeds": 2, "chunk_episodes": 2})
     policy, params = make_model(config)
     env = make_env(config.env)
-    play = episodes.make_episodes(config, policy, env, env.tasks[:3], 3)
+    play = episodes.make_episodes(config, policy, env, tasks_of(env)[:3], 3)
     returns, speed = play(params)
     assert returns.shape == (2, 3, 3, 2)
     assert len(speed.num_compressions) == 3
@@ -20,7 +20,7 @@ def test_programs_are_compiled_once_and_play_the_same_again(debug_config):
 
 
 def test_all_rollouts_are_planned_in_the_order_of_the_returns(debug_config):
-    tasks = make_env(debug_config.env).tasks[3:6]
+    tasks = tasks_of(make_env(debug_config.env))[3:6]
     planned = episodes._plan_rollouts(tasks, (2, 3, 4), seed=0)
     all_tasks, keys, greedy = (
         np.asarray(x) for x in (planned[0], jax.random.key_data(planned[1]), planned[2])

@@ -8,14 +8,14 @@ from compad_jax.envs import make_env
 from compad_jax.evaluation.rollout import init_rollout, make_rollout, rollout_step
 from compad_jax.models import unroll
 from compad_jax.training.losses import undo_smoothing
-from tests.builders import cut, make_model, override
+from tests.builders import cut, make_model, override, tasks_of
 
 _SMOOTHING = 0.1
 
 
 def _start(config, policy, params, num_seeds=2, greedy=False, seed=0):
     env = make_env(config.env)
-    tasks = jnp.repeat(env.tasks[jnp.array([0, 7, 24])], num_seeds, axis=0)
+    tasks = jnp.repeat(tasks_of(env)[jnp.array([0, 7, 24])], num_seeds, axis=0)
     keys = jax.random.split(jax.random.key(seed), len(tasks))
     flags = jnp.full(len(tasks), greedy)
     return env, init_rollout(policy, params, env, tasks, keys, flags)

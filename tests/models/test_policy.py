@@ -19,10 +19,10 @@ def test_token_features_say_everything_once(debug_config):
     previous, t = history, 4
 
     def place(obs):
-        one_hot = [np.eye(size)[x] for x, size in zip(obs, spec.obs_sizes, strict=True)]
+        one_hot = [np.eye(size)[x] for x, size in zip(obs, spec.obs_space.sizes, strict=True)]
         waves = [
             [np.cos(np.pi * k * (int(x) + 0.5) / size) for k in (1, 2, 3, 4)]
-            for x, size in zip(obs, spec.obs_sizes, strict=True)
+            for x, size in zip(obs, spec.obs_space.sizes, strict=True)
         ]
         return np.concatenate([one_hot[0], waves[0], one_hot[1], waves[1]])
 
@@ -42,7 +42,7 @@ def test_first_token_shows_the_current_state_and_nothing_else(debug_config):
     spec = make_env(debug_config.env).spec
     obs = jnp.array([[[3, 1]]])
     features = np.asarray(token_features(first_tokens(obs), spec))[0, 0]
-    num_current = sum(size + 4 for size in spec.obs_sizes)
+    num_current = sum(size + 4 for size in spec.obs_space.sizes)
     assert features[:num_current].any()
     assert not features[num_current:-1].any()
     assert features[-1] == 1

@@ -9,15 +9,15 @@ from tests.builders import cut, make_model, override, random_transitions
 
 
 def test_loss_against_a_hand_computation(debug_config):
-    spec = make_env(debug_config.env).spec._replace(reward_levels=(0.0, 1.0, 5.0))
+    spec = make_env(debug_config.env).spec._replace(reward_range=(0.0, 5.0))
     seen = random_transitions(jax.random.key(0), spec, (3,))._replace(
         reward=jnp.array([0.1, 0.9, 40.0])
     )
-    sizes = [5, 5, 5, 5, 5, 3]
-    logits = np.asarray(jax.random.normal(jax.random.key(1), (3, sum(sizes))), np.float64)
+    sizes = [5, 5, 5, 5, 5]
+    logits = np.asarray(jax.random.normal(jax.random.key(1), (3, sum(sizes) + 1)), np.float64)
     for i in range(3):
-        targets = [*seen.obs[i], *seen.next_obs[i], seen.action[i], i]
-        expected, start = 0.0, 0
+        targets = [*seen.obs[i], *seen.next_obs[i], seen.action[i]]
+        expected, start = 0.5 * (logits[i, -1] - seen.reward[i] / 5) ** 2, 0
         for size, target in zip(sizes, targets, strict=True):
             part = logits[i, start : start + size]
             expected += np.log(np.exp(part).sum()) - part[int(target)]
@@ -39,7 +39,7 @@ def test_reconstruction_trains_the_compressor_on_compressed_segments_only(debug_
         return metrics.reconstruction
 
     value, gradient = jax.jit(jax.value_and_grad(reconstruction))(segments.tokens.previous.reward)
-    assert value > 5  # Six categories, chance is above 8 nats.
+    assert value > 5  # Five categories, chance is 8 nats.
     reach = np.abs(np.asarray(gradient)).max(0) > 1e-9
     assert reach[0, 1:10].all()  # Token 0 shows no transition.
     assert reach[1, :10].all()

@@ -3,10 +3,10 @@ import jax
 import numpy as np
 import pytest
 
-from compad_jax.envs.protocol import EnvSpec, all_observations
+from compad_jax.envs.protocol import Discrete, EnvSpec, all_observations
 from compad_jax.sources.actor_critic import ActorCritic, orthogonal
 
-SPEC = EnvSpec(5, (3, 4), 10, (0.0, 1.0))
+SPEC = EnvSpec(5, Discrete((3, 4)), 10)
 
 
 @pytest.mark.parametrize("shape", [(2, 64), (64, 64), (64, 5), (64, 1)])
@@ -19,7 +19,7 @@ def test_every_singular_value_of_an_orthogonal_matrix_is_one(shape):
 
 def test_shapes_and_first_outputs():
     network = ActorCritic(SPEC, hidden=64, critic_gain=0.01)
-    obs = all_observations(SPEC).reshape(3, 4, 2)
+    obs = all_observations(SPEC.obs_space).reshape(3, 4, 2)
     (log_probs, value), _ = network.init_with_output(jax.random.key(0), obs)
     chex.assert_shape(log_probs, (3, 4, 5))
     chex.assert_shape(value, (3, 4))

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from compad_jax.config import MbieEbConfig, SourceConfig
-from compad_jax.envs import protocol
+from compad_jax.envs import tabular
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.sources.mbie_eb import make_mbie_eb, optimistic_values
+from tests.builders import tasks_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -41,8 +42,8 @@ def _noise_rate(config, t, num_steps):
 
 def _fraction_of_optimum(history):
     """Mean over goals and streams of every episode in the paper's room."""
-    optimum_of = jax.vmap(lambda t: protocol.optimal_return(_ROOM.tabular(t), _ROOM.horizon))
-    optimum = np.asarray(jax.jit(optimum_of)(_ROOM.tasks))
+    optimum_of = jax.vmap(lambda t: tabular.optimal_return(_ROOM.tabular(t), _ROOM.horizon))
+    optimum = np.asarray(jax.jit(optimum_of)(tasks_of(_ROOM)))
     reward = history.transition.reward
     returns = reward.reshape(*reward.shape[:2], -1, _ROOM.horizon).sum(-1)
     return (returns / optimum[:, None, None]).mean((0, 1))
@@ -57,14 +58,14 @@ def learn():
 @pytest.fixture(scope="module")
 def history(learn):
     """Default histories of every goal, [81, R, T]."""
-    return learn(0, _ROOM.tasks)
+    return learn(0, tasks_of(_ROOM))
 
 
 @pytest.fixture(scope="module")
 def without_noise():
     """Eight episodes without noise, of every goal and, last, of none, [82, 2, 160]."""
     config = MbieEbConfig(random_action_rate=0.0, final_random_action_rate=0.0)
-    return _make(_ROOM, config, 2, 160)(0, jnp.concatenate([_ROOM.tasks, _NOWHERE]))
+    return _make(_ROOM, config, 2, 160)(0, jnp.concatenate([tasks_of(_ROOM), _NOWHERE]))
 
 
 def test_shapes(history):
@@ -103,7 +104,7 @@ def test_transitions_continue_each_other(history):
     expected = np.where(last[..., None], 4, transition.next_obs)
     np.testing.assert_array_equal(transition.obs[:, :, 1:], expected[:, :, :-1])
     np.testing.assert_array_equal(transition.obs[:, :, 0], np.full((81, _STREAMS, 2), 4))
-    goals = np.asarray(_ROOM.tasks)[:, None, None]
+    goals = np.asarray(tasks_of(_ROOM))[:, None, None]
     on_goal = (transition.next_obs == goals).all(-1)
     np.testing.assert_array_equal(transition.reward, on_goal.astype(np.float32))
 
@@ -128,8 +129,8 @@ def test_learners_are_independent(history):
 
 
 def test_key_decides(learn, history):
-    chex.assert_trees_all_equal(learn(0, _ROOM.tasks), history)
-    other = learn(1, _ROOM.tasks)
+    chex.assert_trees_all_equal(learn(0, tasks_of(_ROOM)), history)
+    other = learn(1, tasks_of(_ROOM))
     assert (other.transition.action != history.transition.action).any(-1).all()
 
 
@@ -148,7 +149,7 @@ def _oracle_best(table, config, visits, reward_sum, state):
 def lockstep():
     """Runs learners in a small room: yields (stream, noise, best actions, recorded policy)."""
     tasks = jnp.array([(0, 3), (2, 2)])
-    table = np.asarray(jax.jit(_SMALL.tabular)(tasks[0]).next_state)
+    table = np.asarray(jax.jit(_SMALL.tabular)(tasks[0]).next_state[..., 0])
 
     def run(config, num_steps=50):
         history = _make(_SMALL, config, 3, num_steps)(0, tasks)
@@ -205,9 +206,9 @@ def test_policy_equals_the_oracle_where_rewards_come_late(lockstep):
 def test_late_streams_are_paid_nothing_until_their_time():
     num_streams, num_steps = 10, 60
     config = MbieEbConfig(late_reward_ratio=0.3)
-    history = _make(_SMALL, config, num_streams, num_steps)(0, _SMALL.tasks)
+    history = _make(_SMALL, config, num_streams, num_steps)(0, tasks_of(_SMALL))
     transition = history.transition
-    on_goal = (transition.next_obs == _SMALL.tasks[:, None, None]).all(-1)
+    on_goal = (transition.next_obs == tasks_of(_SMALL)[:, None, None]).all(-1)
     withheld = on_goal & (transition.reward == 0)
     late = withheld.any((0, 2))
     assert late.sum() == 3

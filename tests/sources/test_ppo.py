@@ -8,7 +8,7 @@ import pytest
 
 from compad_jax.config import PpoConfig, SourceConfig
 from compad_jax.config.checks import ConfigError
-from compad_jax.envs import protocol
+from compad_jax.envs import protocol, tabular
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.sources import make_source
 from compad_jax.sources.ppo import make_ppo, make_samples
@@ -56,7 +56,7 @@ def test_shapes_over_seeds_and_tasks(history):
 
 
 def test_learns_to_collect_the_optimum(history):
-    optimum = jax.vmap(lambda goal: protocol.optimal_return(ENV.tabular(goal), HORIZON))(GOALS)
+    optimum = jax.vmap(lambda goal: tabular.optimal_return(ENV.tabular(goal), HORIZON))(GOALS)
     episodes = history.transition.reward.reshape(NUM_SEEDS, len(GOALS), NUM_STREAMS, -1, HORIZON)
     fraction = episodes.sum(-1).mean(axis=2) / optimum[:, None]
     last_tenth = fraction.shape[-1] // 10
@@ -148,19 +148,17 @@ class _Corridor:
 
     @property
     def spec(self):
-        return protocol.EnvSpec(2, (self.length,), 8, (0.0, 1.0))
+        return protocol.EnvSpec(2, protocol.Discrete((self.length,)), 8)
 
     def reset(self, key, task):
         del key, task
-        return jnp.zeros((1,), jnp.int32)
+        cell = jnp.zeros((1,), jnp.int32)
+        return cell, cell
 
-    def observe(self, env_state):
-        return env_state
-
-    def step(self, env_state, action, task):
+    def step(self, key, env_state, action, task):
         cell = jnp.clip(env_state + 2 * action - 1, 0, self.length - 1)
         at_end = cell[0] == self.length - 1
-        return cell, jnp.where(at_end, task, 0.0), at_end
+        return cell, cell, jnp.where(at_end, task, 0.0), at_end
 
 
 def test_learns_where_episodes_terminate_and_from_one_stream():

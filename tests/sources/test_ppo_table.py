@@ -8,15 +8,15 @@ import pytest
 
 from compad_jax.config import PpoConfig
 from compad_jax.envs.dark_room import DarkRoom
-from compad_jax.envs.protocol import EnvSpec, all_observations, num_observations
+from compad_jax.envs.protocol import Discrete, EnvSpec, all_observations, num_observations
 from compad_jax.sources import ppo
 from compad_jax.sources.actor_critic import ActorCritic, tabulate
 from compad_jax.sources.ppo_loss import Samples, make_tally, ppo_loss, tally_loss
 
 pytestmark = pytest.mark.timeout(120)
 
-SPEC = EnvSpec(5, (3, 4), 10, (0.0, 1.0))
-TABLE = jnp.asarray(all_observations(SPEC))
+SPEC = EnvSpec(5, Discrete((3, 4)), 10)
+TABLE = jnp.asarray(all_observations(SPEC.obs_space))
 NETWORK = ActorCritic(SPEC, hidden=16, critic_gain=1.0)
 CONFIG = PpoConfig(entropy_weight=0.1)
 BATCH = 100
@@ -46,7 +46,7 @@ def test_loss_and_gradient_of_a_tally_equal_those_of_its_samples(samples):
         return ppo_loss(*NETWORK.apply(params, samples.obs), samples, CONFIG)
 
     def by_table(params):
-        tally = make_tally(samples, SPEC)
+        tally = make_tally(samples, SPEC.obs_space, SPEC.num_actions)
         return tally_loss(*NETWORK.apply(params, TABLE), tally, CONFIG)
 
     params = _params(1)
@@ -63,7 +63,10 @@ def test_loss_and_gradient_of_a_tally_equal_those_of_its_samples(samples):
 def test_cells_without_samples_count_nothing_however_unlikely_they_became(samples):
     log_probs = jnp.zeros((len(TABLE), SPEC.num_actions)).at[-1].set(-1e4)
     gradient = jax.grad(tally_loss)(
-        log_probs, jnp.zeros(len(TABLE)), make_tally(samples, SPEC), PpoConfig()
+        log_probs,
+        jnp.zeros(len(TABLE)),
+        make_tally(samples, SPEC.obs_space, SPEC.num_actions),
+        PpoConfig(),
     )
     assert jnp.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[-1], 0)
@@ -74,7 +77,9 @@ def test_a_tabulated_network_is_the_network(samples):
         return NETWORK.apply(_params(2), obs)
 
     obs = samples.obs.reshape(20, 5, 2)
-    chex.assert_trees_all_close(tabulate(network_fn, SPEC)(obs), network_fn(obs), atol=1e-6)
+    chex.assert_trees_all_close(
+        tabulate(network_fn, SPEC.obs_space)(obs), network_fn(obs), atol=1e-6
+    )
 
 
 def test_updates_equal_whether_by_table_or_by_samples(monkeypatch):
@@ -95,7 +100,7 @@ def test_updates_equal_whether_by_table_or_by_samples(monkeypatch):
 
 def test_observations_are_numbered_in_the_order_of_the_table():
     assert num_observations(SPEC) == len(TABLE) == 12
-    index = ppo.base.observation_index(SPEC, TABLE.reshape(3, 4, 2))
+    index = ppo.protocol.observation_index(SPEC.obs_space, TABLE.reshape(3, 4, 2))
     np.testing.assert_array_equal(index, np.arange(12).reshape(3, 4))
 
 
