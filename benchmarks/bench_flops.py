@@ -158,8 +158,9 @@ def compress_flops(model: ModelConfig, tokens: np.ndarray) -> np.ndarray:
         return np.zeros(np.shape(tokens))
     project = 2.0 * width * 2 * width * tokens
     layer = project + latents * (_dense(model) + _attention(model, latents + tokens))
-    gate = 2.0 * 2 * width * width * latents if model.memory_update == "gated" else 0.0
-    return model.encoder_n_layer * layer + gate
+    outputs = {"multiplicative": width, "gru": 3 * width, "slot_gate": 1}  # Of the gates.
+    gates = 2.0 * 2 * width * outputs.get(model.memory_update, 0) * latents
+    return model.encoder_n_layer * layer + gates
 
 
 def decode_flops(model: ModelConfig, spec: EnvSpec, tokens: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@
 Leading axes are written `...` where a function works for any number of them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -68,7 +68,7 @@ class KeyValue(NamedTuple):
 class Window(NamedTuple):
     """The state of a policy that acts: its memory and the tokens not yet compressed."""
 
-    memory: jax.Array  # float [B, M, D]
+    memory: Any  # What the memory rule keeps: arrays with leading axis B.
     embeddings: jax.Array  # float [B, W, D], embedded tokens; zeros from `length` on.
     cache: tuple[KeyValue, ...]  # N layers of [B, H, M + W, K].
     length: jax.Array  # int [], tokens in the window, the same for the whole batch.

@@ -76,7 +76,7 @@ def _facts(config: Config, workdir: str, env: Env, num_tasks: int) -> dict[str, 
     """What was evaluated, on what, and where."""
     return {
         "run": workdir,
-        "method": "CompAD" if config.model.n_latent else "AD",
+        "method": "CompAD" if config.model.remembers else "AD",
         "env": config.env.name,
         "source": config.source.name,
         "split": config.eval.split,

@@ -35,12 +35,12 @@ def plan_segments(config: Config) -> SegmentPlan:
     data = config.data
     compress = (data.min_compress_length, data.max_compress_length)
     last = (data.min_uncompressed_length, data.max_uncompressed_length)
-    if not config.model.n_latent:
+    if not config.model.remembers:
         compress = last
     if data.whole_history:
         bounds = [compress] * math.ceil(config.source.num_steps / compress[0])
     else:
-        depth = data.max_compression_depth if config.model.n_latent else 0
+        depth = data.max_compression_depth if config.model.remembers else 0
         bounds = [compress] * depth + [last]
     lows, highs = zip(*bounds, strict=True)
     return SegmentPlan(lows, highs, data.whole_history)

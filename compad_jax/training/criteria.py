@@ -66,7 +66,7 @@ def training_criteria(
 def return_criteria(returns: np.ndarray, config: Config) -> list[Criterion]:
     """Judges an evaluation, float [E, G, R]; the original asks more of standard AD."""
     mean_of_tasks = returns.mean((0, 2))
-    reward = 2.0 if config.model.n_latent else 3.0
+    reward = 2.0 if config.model.remembers else 3.0
     share = float((mean_of_tasks > 1.0).mean())
     return [
         _row("mean evaluation reward", ">", reward, float(returns.mean())),

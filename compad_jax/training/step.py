@@ -114,11 +114,11 @@ def _reconstruction(
     params: Params,
     policy: Policy,
     segments: Segments,
-    memories: jax.Array,
+    memories: Any,
     mean: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> jax.Array:
     """Mean loss of reading the compressed transitions back from the latents; 0 if unused."""
-    if not policy.config.reconstruction_weight or len(memories) == 1:
+    if not policy.config.reconstruction_weight or segments.mask.shape[1] == 1:
         return jnp.zeros(())
     logits = reconstruct_segments(policy, params, memories, segments.mask.shape[-1])
     seen, mask, is_first = jax.tree.map(

@@ -11,6 +11,7 @@ from compad_jax.backend import sharding
 from compad_jax.config import ModelConfig
 from compad_jax.envs.protocol import EnvSpec
 from compad_jax.models import Policy, make_policy, unroll
+from compad_jax.models.memory.rules import ReplaceMemory
 from compad_jax.models.tokens import num_features
 from tests.builders import cut, make_model, override, random_transitions
 
@@ -27,7 +28,13 @@ def _tiny(**changes):
         "encoder_n_layer": 1,
         "encoder_n_head": 1,
     }
-    return Policy(ModelConfig(**(model | changes)), _SPEC, window=2, compress_length=1)
+    return Policy(
+        ModelConfig(**(model | changes)),
+        _SPEC,
+        window=2,
+        compress_length=1,
+        memory_factory=ReplaceMemory,
+    )
 
 
 # Of a layer: 2 * 2 * (query, key, value 6 + output 2 + feed-forward 6) = 56 a position, 8 a
@@ -50,7 +57,7 @@ def test_useful_operations_of_training_by_hand():
 
 
 def test_gate_and_ad_by_hand():
-    gated = bench_flops.compress_flops(_tiny(memory_update="gated").config, np.array(2))
+    gated = bench_flops.compress_flops(_tiny(memory_update="multiplicative").config, np.array(2))
     assert gated == _COMPRESS_2 + 2 * 4 * 2
     ad = _tiny(n_latent=0)
     assert bench_flops.compress_flops(ad.config, np.array(2)) == 0
