@@ -75,13 +75,13 @@ def tasks_of(env):
     return protocol.make_tasks(env, np.arange(env.num_tasks))
 
 
-def play(env, keys, actions):
-    """Given actions [T, G] in every task: first observations [G, O] and time steps [T, G].
+def play(env, keys, actions, tasks=None):
+    """Given actions [T, G] in tasks, or in every one: first observations [G, O], steps [T, G].
 
     Keys [T + 1, G]: one a step, and the last for the first reset.
     """
 
-    tasks = tasks_of(env)
+    tasks = tasks_of(env) if tasks is None else tasks
 
     def act(state, key_and_action):
         step = jax.vmap(lambda k, s, a, t: protocol.step(env, k, s, a, t))

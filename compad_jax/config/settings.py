@@ -22,26 +22,37 @@ from compad_jax.config.checks import (
 
 
 @dataclasses.dataclass(frozen=True)
+class DelayedBanditConfig:
+    """A Gaussian bandit with a wait in the middle of an episode."""
+
+    num_arms: Count = 10
+    noise: NonNegative = 0.3  # Standard deviation of a reward; means lie in [0, 1].
+    num_pulls: Count = 50  # Before the wait, and again after it.
+
+
+@dataclasses.dataclass(frozen=True)
 class EnvConfig:
     """The family of tasks and its split."""
 
     name: str = "dark_room"
     num_tasks: Natural = 0  # Tasks of the family that are used; 0: all.
+    # Steps in the middle of an episode in which the environment acts by itself: so many, or, if
+    # max_wait is positive, a number drawn log-uniformly from 1..max_wait.
+    wait: Natural = 0
+    max_wait: Natural = 0
     grid_size: Count = 9
     horizon: Count = 20  # Environment steps of an episode.
     start: Annotated[str, Choice(("center", "corner", "random"))] = "center"
     split_seed: Natural = 0
     train_env_ratio: Ratio = 0.9  # The rest is held out.
     validation_ratio: Ratio = 0.05  # Share of the training tasks that choose the checkpoint.
+    delayed_bandit: DelayedBanditConfig = DelayedBanditConfig()
 
 
 @dataclasses.dataclass(frozen=True)
-class MbieEbConfig:
-    """Model-based source with an exploration bonus."""
+class NoiseConfig:
+    """How far a systematic source departs from its own best action, and what it is paid."""
 
-    bonus: NonNegative = 0.1  # Reward imagined for a state that is not known yet.
-    known_visits: Count = 1  # Visits after which a state counts as known.
-    discount: Ratio = 0.95
     random_action_rate: Ratio = 0.1  # At the start of a history, then falling linearly
     final_random_action_rate: Ratio = 0.01  # to this one, reached
     anneal_ratio: Positive = 0.5  # after this part of the history.
@@ -51,8 +62,29 @@ class MbieEbConfig:
     # Share of the streams that are paid nothing at first, for longer in one than in the next, up
     # to the whole history: they show how to go on searching where a search was in vain.
     late_reward_ratio: Ratio = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class MbieEbConfig(NoiseConfig):
+    """Model-based source with an exploration bonus."""
+
+    bonus: NonNegative = 0.1  # Reward imagined for a state that is not known yet.
+    known_visits: Count = 1  # Visits after which a state counts as known.
+    discount: Ratio = 0.95
     # Among equally good actions: the first, or one drawn anew every time.
     ties: Annotated[str, Choice(("first", "random"))] = "first"
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedSearchConfig(NoiseConfig):
+    """Search of a known map for places that pay, one after the other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UcbConfig:
+    """Upper confidence bounds, for bandits."""
+
+    bonus_weight: NonNegative = 1.0  # Of 1 / sqrt(pulls), added to an arm's mean reward.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +118,8 @@ class SourceConfig:
     num_steps: Count = 400  # Environment steps of a history.
     seed: Natural = 0
     mbie_eb: MbieEbConfig = MbieEbConfig()
+    staged_search: StagedSearchConfig = StagedSearchConfig()
+    ucb: UcbConfig = UcbConfig()
     ppo: PpoConfig = PpoConfig()
 
 
