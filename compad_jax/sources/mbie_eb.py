@@ -97,7 +97,7 @@ def _known_transitions(env: Any) -> np.ndarray:
         raise ConfigError("source.name='mbie_eb': needs an environment with tables of its states")
 
     def next_state_of(index: jax.Array) -> jax.Array:
-        return env.tabular(env.task(index)).next_state  # type: ignore[attr-defined]
+        return env.tabular(env.task(index)).next_state
 
     try:  # An output that depends on the task has an axis of tasks.
         next_state = jax.vmap(next_state_of, out_axes=None)(jnp.zeros(2, jnp.int32))

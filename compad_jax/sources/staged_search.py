@@ -28,7 +28,7 @@ class _Knowledge(NamedTuple):
 
     visited: jax.Array  # bool [R, stages, places], since the search of the stage began.
     payer: jax.Array  # int [R, stages], the place that pays, or _UNKNOWN.
-    stage: jax.Array  # int [R], rewards of this episode; `stages` if nothing is left.
+    stage: jax.Array  # int [R], rewards of this episode; from `stages` on nothing is left.
     paid: jax.Array  # bool [R], whether rewards count in this episode.
 
 
@@ -67,7 +67,7 @@ def make_staged_search(
         nearest = jnp.where(wanted[:, None], distance, num_places + 1).min(-1)
         best = jax.nn.one_hot(nearest.argmin(-1), num_actions)
         log_probs = mix_in_random_actions(best, inputs[0])
-        done = known.stage == num_stages
+        done = known.stage >= num_stages
         return jnp.where(done[:, None], -jnp.log(float(num_actions)), log_probs)
 
     def learn_fn(

@@ -78,7 +78,7 @@ class OneWay:
     """Places 0..5 in a ring with one way round, beside them 6 and 7 that nothing leads to."""
 
     spec = EnvSpec(2, Discrete((8,)), 11)
-    num_stages = 1
+    num_stages = None
     num_tasks = 8
 
     def task(self, index):
