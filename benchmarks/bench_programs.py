@@ -18,7 +18,7 @@ from compad_jax.evaluation.rollout import init_rollout, make_rollout
 from compad_jax.histories.dataset import Dataset, make_datasets
 from compad_jax.histories.sampler import make_sampler
 from compad_jax.models import init_params, make_policy
-from compad_jax.sources import make_source, source_compile_options
+from compad_jax.sources import make_source
 from compad_jax.training.losses import loss_floor
 from compad_jax.training.optimizer import make_optimizer
 from compad_jax.training.step import make_init, make_train_steps
@@ -132,8 +132,7 @@ def source_program(config: Config, num_goals: int) -> tuple[Any, tuple[jax.Array
     """The source on the first goals, jitted, and its arguments."""
     env = make_env(config.env)
     keys = jax.random.split(jax.random.key(config.source.seed), num_goals)
-    options = source_compile_options(config.source.name)
-    source = jax.jit(jax.vmap(make_source(config.source, env)), compiler_options=options)
+    source = jax.jit(jax.vmap(make_source(config.source, env)))
     return source, (keys, jnp.asarray(env.tasks[:num_goals]))
 
 

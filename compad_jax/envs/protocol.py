@@ -71,7 +71,7 @@ class Env(Protocol):
 
 
 @runtime_checkable
-class TabularEnv(Protocol):
+class TabularEnv(Env, Protocol):
     """An environment that can also be written down as tables over its states."""
 
     def tabular(self, task: Any) -> Any:
@@ -82,7 +82,7 @@ class TabularEnv(Protocol):
 
 
 @runtime_checkable
-class MappedEnv(Protocol):
+class MappedEnv(Env, Protocol):
     """An environment with a map that no task changes: where one is, and where actions lead.
 
     Rewards lie in places; in stage n of an episode, after n rewards, one place pays.
@@ -100,7 +100,7 @@ class MappedEnv(Protocol):
 
 
 @runtime_checkable
-class BanditEnv(Protocol):
+class BanditEnv(Env, Protocol):
     """An environment in which an action is an arm: what it pays depends on nothing else."""
 
     @property

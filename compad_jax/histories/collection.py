@@ -21,7 +21,7 @@ from compad_jax.histories.store import (
     store_settings,
     write_store,
 )
-from compad_jax.sources import make_source, source_compile_options
+from compad_jax.sources import make_source
 from compad_jax.types import History
 
 _STEPS_A_CALL = 4_000_000  # Environment steps of one jitted call: bounds its memory.
@@ -80,7 +80,7 @@ def collect(config: Config) -> History:
     split = PartitionSpec("data")  # Whole tasks, so that no device waits for another.
     # Nothing crosses devices, so there is nothing to check of what varies over them.
     share = jax.shard_map(learn, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
-    share = jax.jit(share, compiler_options=source_compile_options(config.source.name))
+    share = jax.jit(share)
     num_calls = -(-num_tasks * config.source.num_streams * config.source.num_steps // _STEPS_A_CALL)
     tasks_a_call = -(-num_tasks // (num_calls * mesh.size)) * mesh.size
     parts = []
