@@ -1,6 +1,8 @@
 """Generated blocks of pages: from results files alone, and up to date."""
 
 import json
+import os
+import re
 
 import pytest
 
@@ -173,3 +175,12 @@ def test_a_directory_may_hold_summaries_and_lists_of_them(tmp_path):
     (tmp_path / "a.json").write_text('{"run": "z"}')
     found = docs_tables.read_evaluations(str(tmp_path))
     assert [summary["run"] for summary in found] == ["z", "x", "y"]
+
+
+@pytest.mark.parametrize("page", docs_tables.PAGES)
+def test_what_a_page_links_to_exists(page):
+    with open(page, encoding="utf-8") as file:
+        targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read())
+    assert targets
+    missing = [t for t in targets if not os.path.exists(os.path.join(os.path.dirname(page), t))]
+    assert missing == []
