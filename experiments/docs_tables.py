@@ -1,21 +1,35 @@
 """Writes the generated parts of the pages, from results files alone.
 
-    python -m experiments.pages
+    python -m experiments.docs_tables
 
 A page marks such a part with `<!-- KIND:NAME -->` and `<!-- /KIND -->`, each on a line of its
-own; what stands between them is replaced by what the results say.
+own; what stands between them is replaced by what the results say. Most kinds read the
+evaluations in `results/NAME/*.json`: a file holds one summary or a list of them, as
+`eval_main.py --compare` (comparison.json) and `experiments.collect_results` (evaluations.json)
+write it. The kinds:
+
+    returns   an evaluation a row: shares of the optimum
+    rewards   a training a row: rewards of sampled actions in each goal
+    rooms     an evaluation a row: its grid, horizon and split
+    splits    a run a row, over training seeds and splits, and their mean
+    tasks     an evaluation a row, of any environment; without an optimum its returns
+    phases    a run a row: seconds of its phases
+    cost      a sentence: what the first run took
+    table     the table of an experiment, `results/NAME/table.md`
+    bench     a table of the benchmark; NAME is one of `benchmarks.tables.BLOCKS`
 """
 
 import glob
 import json
+import os
 import re
 from collections.abc import Callable
 
-from benchmarks.bench_report import BLOCKS
-from benchmarks.bench_results import read_results
+from benchmarks.tables import BLOCKS, read_results
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
-from experiments import comparison_blocks
+from compad_jax.reports.figures import Summary
+from experiments import evaluation_tables
 
 PAGES = ("README.md", "docs/design.md", "docs/performance.md", "docs/why_it_failed.md")
 BENCH = "results/bench/cpu.json"
@@ -23,25 +37,37 @@ BENCH = "results/bench/cpu.json"
 _BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
 
-def _of_comparison(block: Callable[[list[comparison_blocks.Summary]], str]) -> Callable[[str], str]:
-    return lambda name: block(json.loads(_read(f"results/{name}/comparison.json")))
-
-
-def _of_summaries(name: str) -> str:
-    paths = sorted(glob.glob(f"results/{name}/*.json"))
-    return comparison_blocks.rooms([json.loads(_read(path)) for path in paths])
+def _of_evaluations(block: Callable[[list[Summary]], str]) -> Callable[[str], str]:
+    return lambda name: block(read_evaluations(f"results/{name}"))
 
 
 # What a block of each kind says, by its name.
 _KINDS: dict[str, Callable[[str], str]] = {
     "bench": lambda name: BLOCKS[name](read_results(BENCH)),
     "table": lambda name: _read(f"results/{name}/table.md").rstrip(),
-    "returns": _of_comparison(comparison_blocks.returns),
-    "rewards": _of_comparison(comparison_blocks.rewards),
-    "rooms": _of_summaries,
-    "phases": _of_comparison(comparison_blocks.phases),
-    "cost": _of_comparison(comparison_blocks.cost),
+    "returns": _of_evaluations(evaluation_tables.returns),
+    "rewards": _of_evaluations(evaluation_tables.rewards),
+    "rooms": _of_evaluations(evaluation_tables.rooms),
+    "splits": _of_evaluations(evaluation_tables.splits),
+    "tasks": _of_evaluations(evaluation_tables.tasks),
+    "phases": _of_evaluations(evaluation_tables.phases),
+    "cost": _of_evaluations(evaluation_tables.cost),
 }
+
+
+def read_evaluations(directory: str) -> list[Summary]:
+    """Reads the evaluations in the JSON files of a directory, in the order of their names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    paths = sorted(glob.glob(os.path.join(directory, "*.json")))
+    if not paths:
+        raise ConfigError(f"{directory}/*.json: no such file")
+    contents = [json.loads(_read(path)) for path in paths]
+    return [
+        s for content in contents for s in (content if isinstance(content, list) else [content])
+    ]
 
 
 def fill_page(path: str) -> None:
