@@ -154,8 +154,8 @@ def _sum_at_once(
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and logits [S, B, L, A], all segments decoded as one batch."""
     key = None if group.key is None else group.key[0]
-    arrays = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), group[:-1])
-    loss, logits = _loss(policy, params, token_loss, _SegmentGroup._make((*arrays, key)))
+    batch = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), group._replace(key=None))
+    loss, logits = _loss(policy, params, token_loss, batch._replace(key=key))
     return loss, logits.reshape(*group.action.shape, -1)
 
 

@@ -55,7 +55,7 @@ class Policy(nn.Module):
         # Constants would not vary over devices as later memories do, which a scan inside a
         # `shard_map` refuses. A choice between equals that depends on a parameter does vary.
         either = self.position[0, 0] > 0
-        return jax.tree.map(lambda x: jnp.where(either, x, x), self.memory.initial(batch))
+        return jax.tree.map(lambda x: jax.lax.select(either, x, x), self.memory.initial(batch))
 
     def write(
         self, memory: Memory, embeddings: jax.Array, mask: jax.Array, deterministic: bool = True

@@ -24,6 +24,7 @@ from compad_jax.histories.collection import load_histories
 from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets
 from compad_jax.histories.sampler import Sampler, make_sampler
 from compad_jax.models import Params, Policy, init_params, make_policy
+from compad_jax.models.memory import memory_factory
 from compad_jax.sources import make_source
 from compad_jax.training.checkpoints import Checkpoints, has_checkpoint
 from compad_jax.training.criteria import Criterion, training_criteria
@@ -203,6 +204,7 @@ def claim_workdir(config: Config, workdir: str) -> None:
             whose settings are not known.
     """
     make_source(config.source, make_env(config.env))  # Unknown names fail before any file.
+    memory_factory(config.model)
     path = os.path.join(workdir, "config.json")
     if not os.path.exists(path):
         if has_checkpoint(workdir):  # Moved here, or made before its settings were lost.

@@ -1,11 +1,11 @@
 """Every registered memory rule, one that is registered here from outside, and ways to run them."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from compad_jax.config import ModelConfig
 from compad_jax.models import init_window, observe, register_memory
@@ -42,7 +42,8 @@ def make_rule_model(debug_config, rule, compress=5, **model):
     return make_model(override(debug_config, data=data, model={"memory_update": rule, **model}))
 
 
-def roll(policy, params, tokens):
+@partial(jax.jit, static_argnums=0)
+def act(policy, params, tokens):
     """Logits [B, T, A] of the acting path, and the compressions done before each step, [T]."""
 
     def step(window, token):
@@ -50,7 +51,6 @@ def roll(policy, params, tokens):
         return window, (logits, window.num_compressions)
 
     one_by_one = jax.tree.map(lambda x: jnp.swapaxes(x[:, :, None], 0, 1), tokens)
-    batch = len(tokens.is_first)
-    run = jax.jit(lambda x: jax.lax.scan(step, init_window(policy, params, batch), x))
-    _, (logits, compressions) = run(one_by_one)
-    return np.swapaxes(np.asarray(logits), 0, 1), np.asarray(compressions)
+    window = init_window(policy, params, len(tokens.is_first))
+    _, (logits, compressions) = jax.lax.scan(step, window, one_by_one)
+    return jnp.swapaxes(logits, 0, 1), compressions

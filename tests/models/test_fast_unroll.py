@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from compad_jax.models import unroll, unroll_loss
 from compad_jax.training.losses import smoothed_cross_entropy
@@ -44,29 +44,28 @@ def _fast(policy, params, segments, weights, all_at_once):
     return 3.0 * loss + _score(memories), (loss, logits * segments.mask[..., None], memories)
 
 
-def _check(policy, params, lengths):
+def _check(policy, params, lengths, ways=(True, False)):
     batch = _make_batch(policy, lengths)
     differentiate = partial(jax.grad, argnums=1, has_aux=True)
     expected = jax.jit(differentiate(_plain), static_argnums=0)(policy, params, *batch)
     assert optax.tree.norm(expected[0]["head"]) > 0.1
-    for all_at_once in (True, False):
+    for all_at_once in ways:
         fast = jax.jit(differentiate(_fast), static_argnums=(0, 4))
         found = fast(policy, params, *batch, all_at_once)
         chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule(debug_config, rule):
     """The last segment is longer than what a compression takes, and one is padded."""
-    _check(*make_rule_model(debug_config, rule), [5, 3, 12])
+    _check(*make_rule_model(debug_config, rule), [5, 3, 12], ways=[False])
 
 
 @pytest.mark.parametrize(
     ("rule", "compress", "lengths"),
     [
         ("slot_gate", 12, [10, 7, 12, 9]),  # All are padded to one length.
-        ("slot_gate", 12, [12, 12, 12]),  # None is padded.
+        ("slot_gate", 5, [5, 3, 12]),  # The last one is longer than what a compression takes.
         ("slot_gate", 5, [12]),
         ("none", 5, [12, 12]),  # AD: segments are windows.
     ],
@@ -99,7 +98,7 @@ def test_shares_of_two_devices_add_up(debug_config, rule, all_at_once):
     """Inside a `shard_map`, even if the first memory is a constant or empty."""
     policy, params = make_rule_model(debug_config, rule)
     segments, weights = _make_batch(policy, [5, 3, 12])
-    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,), devices=jax.devices()[:2])
 
     def gradient(params, segments, weights):
         return jax.grad(

@@ -11,14 +11,14 @@ from compad_jax.envs import make_env
 from compad_jax.models import make_policy, param_shapes, register_memory, unroll
 from compad_jax.models.memory.protocol import _FACTORIES
 from compad_jax.models.memory.rules import GruMemory
+from compad_jax.training.loop import claim_workdir
 from tests.builders import cut, override, random_transitions, tokens_of
-from tests.models.rules import REMEMBERING, RULES, RunningMean, make_rule_model, roll
+from tests.models.rules import REMEMBERING, RULES, RunningMean, act, make_rule_model
 
 _BATCH, _STEPS, _WINDOW = 2, 50, 12
 _unroll = jax.jit(unroll, static_argnums=0)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("compress", [_WINDOW, 5])  # Nothing is padded; shorter segments are.
 @pytest.mark.parametrize(
     ("rule", "dtype", "tolerance"),
@@ -28,7 +28,7 @@ _unroll = jax.jit(unroll, static_argnums=0)
 def test_acting_equals_training(debug_config, rule, dtype, tolerance, compress):
     policy, params = make_rule_model(debug_config, rule, compress, dtype=dtype)
     history = random_transitions(jax.random.key(1), policy.spec, (_BATCH, _STEPS))
-    acted, compressions = roll(policy, params, tokens_of(history))
+    acted, compressions = map(np.asarray, act(policy, params, tokens_of(history)))
     last = compressions[-1]
     assert last >= 3
     for depth in range(last + 1):
@@ -74,8 +74,8 @@ def test_what_a_logit_depends_on(debug_config, rule):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_what_padding_holds_changes_nothing(debug_config, rule):
-    policy, params = make_rule_model(debug_config, rule, compress=10)
-    lengths = [7, 0, 9, 6]
+    policy, params = make_rule_model(debug_config, rule)
+    lengths = [3, 0, 5, 2, 5, 1, 4, 5, 7]
     history = random_transitions(jax.random.key(4), policy.spec, (_BATCH, sum(lengths)))
     segments = cut(history, lengths, _WINDOW)
     noise = random_transitions(jax.random.key(5), policy.spec, segments.mask.shape)
@@ -103,8 +103,8 @@ def test_early_experience_changes_late_actions(debug_config, rule):
     policy, params = make_rule_model(debug_config, rule)
     history = random_transitions(jax.random.key(1), policy.spec, (_BATCH, _STEPS))
     changed = history._replace(reward=history.reward.at[:, 0].add(3.0))
-    before, _ = roll(policy, params, tokens_of(history))
-    after, _ = roll(policy, params, tokens_of(changed))
+    before, _ = act(policy, params, tokens_of(history))
+    after, _ = act(policy, params, tokens_of(changed))
     assert np.abs(before[:, 0] - after[:, 0]).max() == 0
     assert np.abs(before[:, -1] - after[:, -1]).max() > 1e-4
 
@@ -118,6 +118,13 @@ def test_an_unknown_rule_is_one_clear_line(debug_config):
     assert "none, replace, residual, multiplicative, gru, slot_gate, quantised" in message
     assert "must be imported first" in message
     assert "\n" not in message
+
+
+def test_an_unknown_rule_leaves_no_run_directory(debug_config, tmp_path):
+    config = override(debug_config, model={"memory_update": "elephant"})
+    with pytest.raises(ConfigError, match="elephant"):
+        claim_workdir(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_name_that_is_registered_again_means_the_new_rule(debug_config, monkeypatch):
@@ -140,5 +147,5 @@ def test_no_latents_and_no_rule_are_the_same(debug_config, model):
     policy = make_policy(config, make_env(config.env).spec)
     assert not config.model.remembers
     assert "memory" not in param_shapes(policy)
-    latents = policy.apply({"params": {}}, 3, method=lambda module, b: module.memory.initial(b))
+    latents = policy.memory_factory(config.model, jnp.float32).initial(3)
     chex.assert_shape(latents, (3, 0, config.model.tf_n_embd))

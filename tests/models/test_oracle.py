@@ -69,7 +69,7 @@ def test_a_shut_slot_holds_exactly_and_an_open_one_is_replaced(debug_config):
     embeddings = jnp.asarray(_embeddings(policy, 1), jnp.float32)
     memory = jax.random.normal(jax.random.key(0), (2, 4, policy.config.tf_n_embd))
     mask = jnp.ones((2, 7), bool)
-    new = apply_method(policy, params, "write", memory, embeddings, mask)
+    new = jax.jit(lambda *x: apply_method(policy, params, "write", *x))(memory, embeddings, mask)
     exact = jax.tree.map(np.float64, params)
     held = (np.asarray(new) == np.asarray(memory)).all(-1)
     heads = policy.config.encoder_n_head
