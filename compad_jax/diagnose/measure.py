@@ -153,7 +153,8 @@ def _data_rows(facts: Facts) -> list[tuple[str, str]]:
     sampling, loss, source = facts["sampling"], facts["loss"], facts["source"]
     curve, entropy = source["fraction_of_optimum"], source["entropy"]
     lengths = [int(n) for n in sampling["segment_lengths"]]
-    gain = "{:.0%} to {:.0%} of the optimum".format(*source_gain(curve)) if curve else "no episode"
+    gain = "{:.0%} to {:.0%} of ".format(*source_gain(curve)) if curve else "no episode"
+    gain += source["relative_to"] if curve else ""
     return [
         (f"source, {source['name']}", f"{gain}, {len(curve)} episodes"),
         ("entropy of the source", f"{entropy[0]:.2f} to {entropy[-1]:.2f} nats"),

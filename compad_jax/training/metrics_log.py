@@ -68,7 +68,8 @@ def log_evaluation(workdir: str, step: int, summary: dict[str, Any]) -> None:
     place = f"evaluation/{summary['name']}"
     with SummaryWriter(os.path.join(workdir, "tensorboard")) as board:
         for name in ("mean_return", "fraction_of_optimum", "final_fraction_of_optimum"):
-            board.add_scalar(f"{place}/{name}", summary[name], step)
+            if summary[name] is not None:
+                board.add_scalar(f"{place}/{name}", summary[name], step)
         _add_criteria(board, f"{place}/criteria", step, summary["criteria"])
 
 
