@@ -59,7 +59,7 @@ def cut(transition: Transition, lengths: list[int], padded_length: int) -> Segme
     step = step % num_steps
     tokens, action = jax.tree.map(lambda x: x[:, step], (tokens, transition.action))
     mask = jnp.broadcast_to(mask, action.shape)
-    return Segments(tokens, action, mask, jnp.zeros(action.shape))
+    return Segments(tokens, action, mask, mask, jnp.zeros(action.shape))
 
 
 @functools.cache
