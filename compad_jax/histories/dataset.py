@@ -14,7 +14,7 @@ from compad_jax.config import Config
 from compad_jax.envs.protocol import EnvSpec
 from compad_jax.types import History, Transition
 
-_EQUAL = 1e-3  # Nats by which stored log-probabilities of equally likely actions may differ.
+_EQUAL = 1e-3  # Share by which stored log-probabilities of equally likely actions may differ.
 
 
 class Dataset(NamedTuple):
@@ -30,7 +30,7 @@ class Dataset(NamedTuple):
 def is_informative(log_probs: jax.Array) -> jax.Array:
     """Whether a source preferred any action: where none, there is nothing to imitate.
 
-    Only exact uniformity counts, up to rounding: a source that is nearly uniform explores,
+    Only exact uniformity counts, up to a rounding to float16: a source that is nearly uniform explores,
     and a student must learn to explore.
 
     Args:
@@ -40,7 +40,8 @@ def is_informative(log_probs: jax.Array) -> jax.Array:
         bool [...].
     """
     log_probs = log_probs.astype(jnp.float32)
-    return log_probs.max(-1) - log_probs.min(-1) > _EQUAL
+    highest = log_probs.max(-1)
+    return highest - log_probs.min(-1) > _EQUAL * jnp.abs(highest)
 
 
 def make_datasets(
