@@ -59,9 +59,8 @@ def cut(transition: Transition, lengths: list[int], padded_length: int) -> Segme
     mask = (offset < np.array(lengths)[:, None]) & (step < num_steps)
     step = step % num_steps
     tokens, action = jax.tree.map(lambda x: np.asarray(x)[:, step], (tokens, transition.action))
-    segments = Segments(
-        tokens, action, np.broadcast_to(mask, action.shape), np.zeros(action.shape, np.float32)
-    )
+    mask = np.broadcast_to(mask, action.shape)
+    segments = Segments(tokens, action, mask, mask, np.zeros(action.shape, np.float32))
     return jax.tree.map(jnp.asarray, segments)
 
 

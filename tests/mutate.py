@@ -67,7 +67,9 @@ def _first_failure(folder: pathlib.Path, tests: tuple[str, ...]) -> str:
         return ""
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
     if done.returncode != 1 or not failed:
-        sys.exit(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        sys.exit(
+            f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
     return failed[1]
 
 
@@ -79,7 +81,10 @@ def main() -> None:
     for mutation in chosen:
         outcome = try_mutation(mutation)
         outcomes.append(outcome)
-        print(f"{outcome.seconds:4.0f} s  {mutation.name}: {outcome.killed_by or 'SURVIVED'}", flush=True)
+        print(
+            f"{outcome.seconds:4.0f} s  {mutation.name}: {outcome.killed_by or 'SURVIVED'}",
+            flush=True,
+        )
     if not words:
         (_ROOT / "results" / "mutations.md").write_text(_table(outcomes), encoding="utf-8")
     sys.exit(any(not outcome.killed_by for outcome in outcomes))

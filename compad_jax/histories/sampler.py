@@ -77,8 +77,8 @@ def sample_segments(
 
 def _sample_window(uniform: jax.Array, dataset: Dataset, plan: SegmentPlan) -> Segments:
     """One window of one history, [S, L], by 2 + S numbers in [0, 1)."""
-    num_rows, num_steps = dataset.floor.shape
-    row = _below(uniform[0], num_rows)
+    num_steps = dataset.transition.action.shape[1]
+    row = _below(uniform[0], dataset.num_rows)
     low, high = jnp.array(plan.min_lengths), jnp.array(plan.max_lengths)
     lengths, start = low, jnp.zeros((), jnp.int32)
     # What can only be one number is not drawn: the compiler would not know that it is one.
@@ -112,7 +112,7 @@ def cut_segments(
         Segments [S, L].
     """
     chex.assert_rank([row, start, lengths], [0, 0, 1])
-    num_steps = dataset.floor.shape[1]
+    num_steps = dataset.transition.action.shape[1]
     first = start + jnp.cumsum(lengths) - lengths
     offset = jnp.arange(max_length)
     step = first[:, None] + offset
@@ -128,4 +128,5 @@ def cut_segments(
     previous = jax.tree.map(before, dataset.transition)
     tokens = Tokens(previous=previous, is_first=is_first, obs=dataset.transition.obs[row, now])
     action = dataset.transition.action[row, now]
-    return Segments(tokens, action, mask, dataset.floor[row, now])
+    is_target = mask & dataset.is_target[row, now]
+    return Segments(tokens, action, mask, is_target, dataset.floor[row, now])

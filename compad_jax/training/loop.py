@@ -134,7 +134,7 @@ def prepare(config: Config, mesh: jax.sharding.Mesh, parts: Parts, stopwatch: St
     env = make_env(config.env)
     policy, sample = parts.make_policy(config, env.spec), parts.make_sampler(config)
     num_tasks = len(tasks_of(env, config.env, "train")[0])
-    dataset = dataset_shapes(config, env.spec, num_tasks)
+    dataset = dataset_shapes(config, env.spec, num_tasks, mesh)
 
     init_key, step_key, _ = _keys(config)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
@@ -226,7 +226,7 @@ def check_workdir(config: Config, workdir: str) -> None:
 
 
 def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]:
-    """The histories of each part of the split, on every device.
+    """The histories of each part of the split, shared out over the devices.
 
     Args:
         config: all settings.
@@ -238,9 +238,8 @@ def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]
     """
     history = load_histories(config)
     split = split_tasks(history.transition.action.shape[0], config.env)
-    everywhere = sharding.replicated(mesh)
     floor_fn = partial(loss_floor, smoothing=config.optimizer.label_smoothing)
-    return make_datasets(history, split._asdict(), floor_fn, everywhere)
+    return make_datasets(history, split._asdict(), floor_fn, mesh)
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
