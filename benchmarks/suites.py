@@ -186,10 +186,10 @@ def _rollout(
     play = make_episodes(config, policy, env, tasks, num_episodes)
     params = jax.device_put(params, sharding.replicated(sharding.make_mesh()))
     start = time.perf_counter()
-    _, speed = play(params)
+    played = play(params)
     steps = float(num_environments * num_episodes * env.spec.horizon)
-    compile_seconds = time.perf_counter() - start - steps / speed.steps_per_second
-    speeds = [play(params)[1] for _ in range(repeats)]
+    compile_seconds = time.perf_counter() - start - steps / played.steps_per_second
+    speeds = [play(params) for _ in range(repeats)]
     flops = steps * _flops_a_token(config, policy, params)
     late = spread([speed.late_to_early for speed in speeds])
     return Outcome(
@@ -208,7 +208,7 @@ def _rollout(
 
 def _flops_a_token(config: Config, policy: Policy, params: Params) -> float:
     """Useful operations of a token that is read, and compressed where the policy compresses."""
-    length = policy.compress_length if config.model.n_latent else policy.window
+    length = policy.compress_length if config.model.remembers else policy.window
     segments = _segments(config)
     one, two = (forward_flops(policy, params, segments, [length] * n) for n in (1, 2))
     return (two - one) / length

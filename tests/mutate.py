@@ -92,10 +92,9 @@ def main() -> None:
 
 def _table(outcomes: list[Outcome]) -> str:
     lines = ["| mutation | file | killed by |", "| --- | --- | --- |"]
-    lines += [
-        f"| {o.mutation.name} | `{o.mutation.file}` | {f'`{o.killed_by}`' if o.killed_by else 'SURVIVED'} |"
-        for o in outcomes
-    ]
+    for mutation, killed_by, _ in outcomes:
+        verdict = f"`{killed_by}`" if killed_by else "SURVIVED"
+        lines.append(f"| {mutation.name} | `{mutation.file}` | {verdict} |")
     return "\n".join(["Made by `python tests/mutate.py`.", "", *lines, ""])
 
 
