@@ -7,7 +7,7 @@ python eval_main.py --compare runs/small runs/small_ad
 from compad_jax.backend import process
 from compad_jax.config.command_line import Arguments, run_program
 from compad_jax.evaluation.evaluate_run import evaluate
-from compad_jax.reports import evaluation_page
+from compad_jax.reports import comparison, evaluation_page
 
 
 def main(arguments: Arguments) -> None:
@@ -15,7 +15,7 @@ def main(arguments: Arguments) -> None:
     settings = arguments.config.train
     process.configure(settings.train_batch_size, quick_compile=settings.quick_compile)
     if arguments.compare:
-        print(evaluation_page.compare(arguments.compare, arguments.workdir or "runs/comparison"))
+        print(comparison.compare(arguments.compare, arguments.workdir or "runs/comparison"))
     else:
         evaluation_page.publish(evaluate(arguments.config, arguments.workdir))
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from benchmarks.bench_measure import Facts, Spread
 from benchmarks.bench_report import CEILINGS
 from compad_jax.config.checks import ConfigError, differences
-from compad_jax.reports.evaluation_page import markdown_table
+from compad_jax.reports.tables import markdown_table
 
 TOLERANCE = 0.1  # Part of a ratio that it may lose beside what its spread explains.
 

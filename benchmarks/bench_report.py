@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.bench_measure import Facts
-from compad_jax.reports.evaluation_page import markdown_table
+from compad_jax.reports.tables import markdown_table
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 CEILINGS = {

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from compad_jax.reports.evaluation_page import markdown_table
-from compad_jax.reports.figures import Summary, final_of, percent, worst_of
+from compad_jax.reports.tables import markdown_table
+from compad_jax.reports.wording import Summary, final_of, percent, worst_of
 
 
 def returns(summaries: Sequence[Summary]) -> str:
