@@ -23,7 +23,7 @@ _PLACES = {
     "register_source": "compad_jax.sources",
     "train": "compad_jax.training.loop",
 }
-__all__ = list(_PLACES)  # noqa: PLE0604
+__all__ = list(_PLACES)
 
 
 def __getattr__(name: str) -> Any:

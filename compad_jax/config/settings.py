@@ -22,26 +22,37 @@ from compad_jax.config.checks import (
 
 
 @dataclasses.dataclass(frozen=True)
+class DelayedBanditConfig:
+    """A Gaussian bandit with a wait in the middle of an episode."""
+
+    num_arms: Count = 10
+    noise: NonNegative = 0.3  # Standard deviation of a reward; means lie in [0, 1].
+    num_pulls: Count = 50  # Before the wait, and again after it.
+
+
+@dataclasses.dataclass(frozen=True)
 class EnvConfig:
     """The family of tasks and its split."""
 
     name: str = "dark_room"
     num_tasks: Natural = 0  # Tasks of the family that are used; 0: all.
+    # Steps in the middle of an episode in which the environment acts by itself: so many, or, if
+    # max_wait is positive, a number drawn log-uniformly from 1..max_wait.
+    wait: Natural = 0
+    max_wait: Natural = 0
     grid_size: Count = 9
     horizon: Count = 20  # Environment steps of an episode.
     start: Annotated[str, Choice(("center", "corner", "random"))] = "center"
     split_seed: Natural = 0
     train_env_ratio: Ratio = 0.9  # The rest is held out.
     validation_ratio: Ratio = 0.05  # Share of the training tasks that choose the checkpoint.
+    delayed_bandit: DelayedBanditConfig = DelayedBanditConfig()
 
 
 @dataclasses.dataclass(frozen=True)
-class MbieEbConfig:
-    """Model-based source with an exploration bonus."""
+class NoiseConfig:
+    """How far a systematic source departs from its own best action, and what it is paid."""
 
-    bonus: NonNegative = 0.1  # Reward imagined for a state that is not known yet.
-    known_visits: Count = 1  # Visits after which a state counts as known.
-    discount: Ratio = 0.95
     random_action_rate: Ratio = 0.1  # At the start of a history, then falling linearly
     final_random_action_rate: Ratio = 0.01  # to this one, reached
     anneal_ratio: Positive = 0.5  # after this part of the history.
@@ -51,13 +62,34 @@ class MbieEbConfig:
     # Share of the streams that are paid nothing at first, for longer in one than in the next, up
     # to the whole history: they show how to go on searching where a search was in vain.
     late_reward_ratio: Ratio = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class MbieEbConfig(NoiseConfig):
+    """Model-based source with an exploration bonus."""
+
+    bonus: NonNegative = 0.1  # Reward imagined for a state that is not known yet.
+    known_visits: Count = 1  # Visits after which a state counts as known.
+    discount: Ratio = 0.95
     # Among equally good actions: the first, or one drawn anew every time.
     ties: Annotated[str, Choice(("first", "random"))] = "first"
 
 
 @dataclasses.dataclass(frozen=True)
+class StagedSearchConfig(NoiseConfig):
+    """Search of a known map for places that pay, one after the other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UcbConfig:
+    """Upper confidence bounds, for bandits."""
+
+    bonus_weight: NonNegative = 1.0  # Of 1 / sqrt(pulls), added to an arm's mean reward.
+
+
+@dataclasses.dataclass(frozen=True)
 class PpoConfig:
-    """Proximal policy optimisation; the defaults are the seed's."""
+    """Proximal policy optimisation; the defaults are the original system's."""
 
     rollout_length: Count = 80  # Environment steps a stream between updates.
     batch_size: Count = 40
@@ -86,6 +118,8 @@ class SourceConfig:
     num_steps: Count = 400  # Environment steps of a history.
     seed: Natural = 0
     mbie_eb: MbieEbConfig = MbieEbConfig()
+    staged_search: StagedSearchConfig = StagedSearchConfig()
+    ucb: UcbConfig = UcbConfig()
     ppo: PpoConfig = PpoConfig()
 
 
@@ -112,14 +146,19 @@ class ModelConfig:
     tf_dim_feedforward: Count = 256
     tf_dropout: Ratio = 0.0
     tf_attn_dropout: Ratio = 0.0
-    n_latent: Natural = 20  # 0: AD.
+    n_latent: Natural = 20  # 0: no memory, which is AD.
     encoder_n_layer: Count = 2
     encoder_n_head: Count = 4
-    memory_update: Annotated[str, Choice(("replace", "gated"))] = "replace"
+    memory_update: str = "replace"  # The memory rule, see compad_jax/models/memory/.
     bptt_depth: Natural = 0  # Compressions that gradients pass through; 0: all.
     reconstruction_weight: NonNegative = 0.0
     # auto: float32 on a CPU, bfloat16 on an accelerator; parameters are always float32.
     dtype: Annotated[str, Choice(("auto", "float32", "bfloat16"))] = "auto"
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a memory; a policy without one is AD."""
+        return self.n_latent > 0 and self.memory_update != "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,8 +277,8 @@ def _check_combinations(config: Config) -> None:
             width % count == 0, f"model.tf_n_embd={width}: must be a multiple of {heads}={count}"
         )
     require(
-        not (model.reconstruction_weight and not model.n_latent),
-        "model.reconstruction_weight: nothing to reconstruct from, model.n_latent is 0",
+        not model.reconstruction_weight or model.remembers,
+        "model.reconstruction_weight: nothing to reconstruct from without a memory",
     )
     for name in ("train_timesteps", "checkpoint_every", "eval_every"):
         steps = getattr(train, name)
@@ -260,12 +299,12 @@ def _check_window(config: Config) -> None:
     data, num_steps = config.data, config.source.num_steps
     if data.whole_history:
         require(
-            config.model.n_latent == 0 or data.max_compress_length == data.max_uncompressed_length,
+            not config.model.remembers or data.max_compress_length == data.max_uncompressed_length,
             "data.whole_history: needs data.max_compress_length = data.max_uncompressed_length, "
             "or the last positions of a window would hardly be trained",
         )
         return
-    depth = data.max_compression_depth if config.model.n_latent else 0
+    depth = data.max_compression_depth if config.model.remembers else 0
     longest = depth * data.max_compress_length + data.max_uncompressed_length
     require(
         longest <= num_steps,

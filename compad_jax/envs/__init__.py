@@ -1,9 +1,13 @@
 """Environments by name."""
 
+import functools
 from collections.abc import Callable
 
 from compad_jax.config import ConfigError, EnvConfig
+from compad_jax.config.checks import require
+from compad_jax.envs.dark_key_to_door import DarkKeyToDoor
 from compad_jax.envs.dark_room import DarkRoom
+from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.protocol import Env
 
 EnvFactory = Callable[[EnvConfig], Env]
@@ -40,4 +44,20 @@ def make_env(config: EnvConfig) -> Env:
     return _FACTORIES[config.name](config)
 
 
-register_env("dark_room", lambda config: DarkRoom(config.grid_size, config.horizon, config.start))
+def _make_dark(family: type[DarkRoom] | type[DarkKeyToDoor], config: EnvConfig) -> Env:
+    for name in ("wait", "max_wait"):
+        wait = getattr(config, name)
+        require(not wait, f"env.{name}={wait}: only for delayed_bandit, not for {config.name}")
+    return family(config.grid_size, config.horizon, config.start)
+
+
+def _make_delayed_bandit(config: EnvConfig) -> Env:
+    wait, max_wait = config.wait, config.max_wait
+    require(not (wait and max_wait), f"env.wait={wait}: must be 0 with env.max_wait={max_wait}")
+    own = config.delayed_bandit
+    return DelayedBandit(own.num_arms, own.noise, own.num_pulls, wait, max_wait)
+
+
+register_env("dark_room", functools.partial(_make_dark, DarkRoom))
+register_env("dark_key_to_door", functools.partial(_make_dark, DarkKeyToDoor))
+register_env("delayed_bandit", _make_delayed_bandit)

@@ -5,18 +5,15 @@ Distillation, section 4; actions and sizes as in the original system.
 """
 
 import dataclasses
-from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compad_jax.envs import grid
 from compad_jax.envs.protocol import Discrete, EnvSpec, all_observations
 from compad_jax.envs.tabular import TabularModel, deterministic_model
-
-# Down, up, right, left, stay; as changes of (row, column).
-_MOVES = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)], np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +30,17 @@ class DarkRoom:
     @property
     def spec(self) -> EnvSpec:
         """See `Env`."""
-        return EnvSpec(len(_MOVES), Discrete((self.grid_size, self.grid_size)), self.horizon)
+        return EnvSpec(grid.NUM_MOVES, Discrete((self.grid_size, self.grid_size)), self.horizon)
 
     @property
     def num_tasks(self) -> int:
         """Every cell is a goal once."""
         return self.grid_size**2
+
+    @property
+    def num_stages(self) -> None:
+        """See `MappedEnv`: the goal pays at every step."""
+        return None
 
     def task(self, index: jax.Array) -> jax.Array:
         """The goal of a number, in row-major order: int [2]."""
@@ -47,11 +49,7 @@ class DarkRoom:
     def reset(self, key: jax.Array, task: jax.Array) -> tuple[jax.Array, jax.Array]:
         """First cell of an episode, as state and as observation."""
         del task
-        if self.start == "random":
-            cell = jax.random.randint(key, (2,), 0, self.grid_size)
-        else:
-            first = self.grid_size // 2 if self.start == "center" else 0
-            cell = jnp.full((2,), first, jnp.int32)
+        cell = grid.first_cell(key, self.grid_size, self.start)
         return cell, cell
 
     def step(
@@ -60,22 +58,25 @@ class DarkRoom:
         """Moves; walls stop. Reward 1 if the new cell is the goal; never terminal."""
         del key
         chex.assert_shape([env_state, task], (2,))
-        cell = jnp.clip(env_state + jnp.asarray(_MOVES)[action], 0, self.grid_size - 1)
+        cell = grid.move(env_state, action, self.grid_size)
         return cell, cell, jnp.all(cell == task).astype(jnp.float32), jnp.zeros((), bool)
 
     def tabular(self, task: jax.Array) -> TabularModel:
         """The task as tables over row * grid_size + column."""
-        cells = all_observations(Discrete((self.grid_size, self.grid_size)))
         # NumPy, as no task changes it: a constant of every program.
-        after: Any = np.clip(cells[:, None] + _MOVES, 0, self.grid_size - 1)
-        reward = jnp.all(jnp.asarray(after) == task, axis=-1).astype(jnp.float32)
-        if self.start == "random":
-            initial = jnp.full(len(cells), 1 / len(cells))
-        else:
-            first = self.state_index(self.reset(jax.random.key(0), task)[0])
-            initial = jax.nn.one_hot(first, len(cells))
-        return deterministic_model(self.state_index(after), reward, initial)
+        next_cell = grid.next_cells(self.grid_size)
+        is_goal = (all_observations(Discrete((self.grid_size,) * 2)) == task).all(-1)
+        initial = jnp.asarray(grid.first_cell_probabilities(self.grid_size, self.start))
+        return deterministic_model(next_cell, is_goal.astype(jnp.float32)[next_cell], initial)
 
     def state_index(self, env_state: jax.Array) -> jax.Array:
         """Row * grid_size + column, int [...]."""
-        return env_state[..., 0] * self.grid_size + env_state[..., 1]
+        return grid.cell_number(env_state, self.grid_size)
+
+    def next_places(self) -> np.ndarray:
+        """See `MappedEnv`."""
+        return grid.next_cells(self.grid_size)
+
+    def place(self, env_state: jax.Array) -> jax.Array:
+        """See `MappedEnv`."""
+        return self.state_index(env_state)

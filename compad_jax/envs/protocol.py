@@ -2,8 +2,8 @@
 
 An environment is a family of tasks as pure functions of a traced task, so that tasks `vmap`.
 Whoever adds one writes a frozen dataclass with the members of `Env`, adds what it has of the
-optional ones (`TabularEnv`; `optimal_return`, `random_return`; `distractor`), and calls
-`compad_jax.envs.register_env`.
+optional ones (`TabularEnv`, `MappedEnv`, `BanditEnv`; `optimal_return`, `random_return`;
+`distractor`), and calls `compad_jax.envs.register_env`.
 """
 
 import math
@@ -71,7 +71,7 @@ class Env(Protocol):
 
 
 @runtime_checkable
-class TabularEnv(Protocol):
+class TabularEnv(Env, Protocol):
     """An environment that can also be written down as tables over its states."""
 
     def tabular(self, task: Any) -> Any:
@@ -79,6 +79,33 @@ class TabularEnv(Protocol):
 
     def state_index(self, env_state: Any) -> jax.Array:
         """Row of the tables that a state stands for, int []."""
+
+
+@runtime_checkable
+class MappedEnv(Env, Protocol):
+    """An environment with a map that no task changes: where one is, and where actions lead.
+
+    Rewards lie in places; in stage n of an episode, after n rewards, one place pays.
+    """
+
+    @property
+    def num_stages(self) -> int | None:
+        """Rewards of an episode; None: one place pays again and again."""
+
+    def next_places(self) -> np.ndarray:
+        """The place that each action leads to, int [places, A]."""
+
+    def place(self, env_state: Any) -> jax.Array:
+        """Row of the map that a state stands for, int []."""
+
+
+@runtime_checkable
+class BanditEnv(Env, Protocol):
+    """An environment in which an action is an arm: what it pays depends on nothing else."""
+
+    @property
+    def num_arms(self) -> int:
+        """Number of actions."""
 
 
 def make_tasks(env: Env, indices: np.ndarray) -> Any:

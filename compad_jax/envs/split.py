@@ -8,6 +8,8 @@ from compad_jax.config import EnvConfig
 from compad_jax.config.checks import ConfigError
 from compad_jax.envs.protocol import Env, make_tasks
 
+_LARGEST_WHOLE_FAMILY = 1_000_000  # Tasks; beyond it, a number must be asked for.
+
 
 class Split(NamedTuple):
     """Disjoint indices of tasks, each ascending."""
@@ -28,8 +30,12 @@ def choose_tasks(family_size: int, num_tasks: int) -> np.ndarray:
         Their numbers, int [G], ascending.
 
     Raises:
-        ConfigError: the family is smaller.
+        ConfigError: the family is smaller, or too large to use all of it.
     """
+    if num_tasks == 0 and family_size > _LARGEST_WHOLE_FAMILY:
+        raise ConfigError(
+            f"env.num_tasks=0: must say how many of the family's {family_size} tasks are used"
+        )
     if num_tasks > family_size:
         raise ConfigError(f"env.num_tasks={num_tasks}: the family has only {family_size} tasks")
     if num_tasks in (0, family_size):

@@ -23,7 +23,7 @@ from compad_jax.evaluation.statistics import (
 )
 from compad_jax.histories.collection import load_histories
 from compad_jax.models import make_policy
-from compad_jax.training.criteria import seed_criteria
+from compad_jax.training.criteria import original_criteria
 from compad_jax.training.loop import check_workdir
 from compad_jax.training.metrics_log import log_evaluation, read_metrics
 from compad_jax.training.restore import MakePolicy, restore_policy
@@ -68,7 +68,7 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
         summary |= summarise(outcome, tasks, source) | {
             "mean_episode_length": float(lengths.mean()),
             "num_compressions": int(compressions.max()),
-            "criteria": seed_criteria(metrics, outcome.returns, config, env.spec.num_actions),
+            "criteria": original_criteria(metrics, outcome.returns, config, env.spec.num_actions),
         }
         os.makedirs(directory, exist_ok=True)
         write_curve(directory, outcome, source, lengths, compressions)
@@ -93,7 +93,7 @@ def _facts(config: Config, workdir: str, env: Env, played: Episodes) -> dict[str
     """What was evaluated, how fast, and where."""
     return {
         "run": workdir,
-        "method": "CompAD" if config.model.n_latent else "AD",
+        "method": "CompAD" if config.model.remembers else "AD",
         "env": config.env.name,
         "source": config.source.name,
         "split": config.eval.split,

@@ -5,15 +5,30 @@ from typing import Any
 
 import jax
 
-from compad_jax.backend.process import plain_compile_options
 from compad_jax.config import SourceConfig
 from compad_jax.config.checks import ConfigError
 from compad_jax.envs.protocol import Env
 from compad_jax.sources.mbie_eb import make_mbie_eb
 from compad_jax.sources.ppo import make_ppo
+from compad_jax.sources.staged_search import make_staged_search
+from compad_jax.sources.ucb import make_ucb
 from compad_jax.types import History
 
-Source = Callable[[jax.Array, jax.Array], History]  # (key, task) -> History [R, T]
+Source = Callable[[jax.Array, Any], History]  # (key, task) -> History [R, T]
+SourceFactory = Callable[[SourceConfig, Env], Source]
+
+_FACTORIES: dict[str, SourceFactory] = {}
+
+
+def register_source(name: str, factory: SourceFactory) -> None:
+    """Makes a source known as `source.name`; a name that is known already is replaced.
+
+    Args:
+        name: what the settings call it.
+        factory: builds the source from the `source` settings for an environment; R is
+            `num_streams`, T is `num_steps`.
+    """
+    _FACTORIES[name] = factory
 
 
 def make_source(config: SourceConfig, env: Env) -> Source:
@@ -29,16 +44,25 @@ def make_source(config: SourceConfig, env: Env) -> Source:
     Raises:
         ConfigError: the name is unknown, or the source cannot run with its settings.
     """
-    sizes = {"num_streams": config.num_streams, "num_steps": config.num_steps}
-    builders: dict[str, Callable[[], Source]] = {
-        "mbie_eb": lambda: make_mbie_eb(env, config.mbie_eb, **sizes),
-        "ppo": lambda: make_ppo(env, config.ppo, **sizes),
-    }
-    if config.name not in builders:
-        raise ConfigError(f"source.name={config.name!r}: known are {', '.join(builders)}")
-    return builders[config.name]()
+    if config.name not in _FACTORIES:
+        known = ", ".join(_FACTORIES)
+        raise ConfigError(
+            f"source.name={config.name!r}: known are {known}; import the module that registers it"
+        )
+    return _FACTORIES[config.name](config, env)
 
 
-def source_compile_options(name: str) -> dict[str, Any]:
-    """Compiler options for a program that runs the source of this name."""
-    return plain_compile_options() if name == "mbie_eb" else {}
+def _register(name: str, make: Callable[..., Source]) -> None:
+    """Registers a source that has settings of its own name."""
+
+    def factory(config: SourceConfig, env: Env) -> Source:
+        own = getattr(config, name)
+        return make(env, own, num_streams=config.num_streams, num_steps=config.num_steps)
+
+    register_source(name, factory)
+
+
+_register("mbie_eb", make_mbie_eb)
+_register("ppo", make_ppo)
+_register("staged_search", make_staged_search)
+_register("ucb", make_ucb)

@@ -21,7 +21,7 @@ import optax
 from compad_jax.config import PpoConfig
 from compad_jax.config.checks import ConfigError
 from compad_jax.envs import protocol
-from compad_jax.sources.actions import draw_action, taken_log_probs
+from compad_jax.sources.actions import draw_action
 from compad_jax.sources.actor_critic import ActorCritic, NetworkFn, tabulate
 from compad_jax.sources.ppo_loss import Samples, Tally, make_tally, ppo_loss, tally_loss
 from compad_jax.sources.returns import generalized_advantages
@@ -65,8 +65,11 @@ def make_ppo(
         `config.rollout_length` steps.
 
     Raises:
-        ConfigError: learners do not divide the streams, or minibatches a rollout.
+        ConfigError: learners do not divide the streams, or minibatches a rollout, or the
+            environment acts by itself at times.
     """
+    if hasattr(env, "distractor"):  # Its own actions would enter the loss.
+        raise ConfigError("source.name='ppo': needs an environment without a wait (distractor)")
     if num_streams % config.num_learners:
         raise ConfigError(
             f"source.ppo.num_learners={config.num_learners}: must divide "
@@ -196,7 +199,7 @@ def _collect(
 
     def act(
         streams: _Streams, inputs: tuple[jax.Array, jax.Array]
-    ) -> tuple[_Streams, tuple[Transition, tuple[jax.Array, jax.Array]]]:
+    ) -> tuple[_Streams, tuple[Transition, jax.Array]]:
         noise, key = inputs
         log_probs, _ = network_fn(streams.obs)
         action = draw_action(noise, log_probs)
@@ -205,13 +208,11 @@ def _collect(
         transition = Transition(
             streams.obs, timestep.action, timestep.reward, timestep.next_obs, timestep.done
         )
-        ended = timestep.terminated, timestep.distracted
-        return _Streams(timestep.state, timestep.obs), (transition, ended)
+        return _Streams(timestep.state, timestep.obs), (transition, timestep.terminated)
 
     inputs = (noise, jax.random.split(key, length))
-    streams, (transition, (terminated, distracted)) = jax.lax.scan(act, streams, inputs)
+    streams, (transition, terminated) = jax.lax.scan(act, streams, inputs)
     log_probs, _ = network_fn(transition.obs)
-    log_probs = taken_log_probs(log_probs, distracted)
     return streams, History(transition, log_probs), terminated
 
 

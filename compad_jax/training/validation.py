@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -99,8 +100,10 @@ def _draw_batches(
     num_rows = config.train.eval_batches * config.train.train_batch_size
 
     def spaced(dataset: Dataset) -> Dataset:
-        rows = np.linspace(0, len(dataset.task) - 1, num_rows).round().astype(int)
-        return jax.tree.map(lambda x: np.asarray(x)[rows], dataset)
+        rows = np.linspace(0, dataset.num_rows - 1, num_rows).round().astype(int)
+        whole = dataset._replace(num_rows=dataset.task)  # So that all have rows.
+        whole = jax.tree.map(lambda x: np.asarray(x)[rows], whole)
+        return whole._replace(num_rows=jnp.int32(num_rows))
 
     return {name: draw(spaced(datasets[name])) for name in ("validation", "held_out")}
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from compad_jax.config import EnvConfig
 from compad_jax.config.checks import ConfigError
-from compad_jax.envs.split import split_tasks
+from compad_jax.envs.split import choose_tasks, split_tasks
 
 
 def test_sizes_of_the_paper_room():
@@ -61,3 +61,24 @@ def test_held_out_tasks_do_not_depend_on_the_validation_share():
 def test_empty_part_is_refused(changes):
     with pytest.raises(ConfigError, match=r"env\.train_env_ratio=.*81 tasks leave an empty part"):
         split_tasks(81, EnvConfig(**changes))
+
+
+def test_tasks_of_a_huge_family_are_chosen_without_listing_it():
+    chosen = choose_tasks(2**31 - 1, 4000)
+    assert len(np.unique(chosen)) == 4000
+    assert chosen.max() > 2**30
+    np.testing.assert_array_equal(chosen, np.sort(chosen))
+    np.testing.assert_array_equal(chosen, choose_tasks(2**31 - 1, 4000))
+
+
+def test_all_tasks_of_a_huge_family_are_refused():
+    with pytest.raises(ConfigError, match=r"env\.num_tasks=0: must say how many of .* 2147483647"):
+        choose_tasks(2**31 - 1, 0)
+
+
+def test_chosen_tasks_are_of_the_family():
+    np.testing.assert_array_equal(choose_tasks(81, 0), np.arange(81))
+    np.testing.assert_array_equal(choose_tasks(81, 81), np.arange(81))
+    assert set(choose_tasks(6561, 1000)) <= set(range(6561))
+    with pytest.raises(ConfigError, match=r"env\.num_tasks=82: the family has only 81 tasks"):
+        choose_tasks(81, 82)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from compad_jax.config import MbieEbConfig, SourceConfig
+from compad_jax.config.checks import ConfigError
 from compad_jax.envs import tabular
+from compad_jax.envs.dark_key_to_door import DarkKeyToDoor
 from compad_jax.envs.dark_room import DarkRoom
+from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.sources.mbie_eb import make_mbie_eb, optimistic_values
 from tests.builders import tasks_of
 
@@ -228,6 +231,62 @@ def test_a_search_in_vain_starts_over():
     cells = history.transition.next_obs[0, 0]
     seen = [len(np.unique(cells[start : start + 160], axis=0)) for start in (0, 160, 320)]
     assert seen == [81, 81, 81]
+
+
+class _WalledRoom(DarkRoom):
+    """A room whose lower rows nothing leads to, and whose first cell is never entered again."""
+
+    def tabular(self, task):
+        model = super().tabular(task)
+        row = np.arange(25) // 5
+        outside = row[:, None, None] > 2
+        blocked = np.asarray(model.next_state)
+        blocked = np.where((blocked // 5 > 2) & ~outside, 5, blocked)
+        return model._replace(next_state=np.where(blocked == 0, 5, blocked))
+
+    def step(self, key, env_state, action, task):
+        after = self.tabular(task).next_state[..., 0]
+        after = jnp.asarray(after)[self.state_index(env_state), action]
+        cell = jnp.stack(jnp.divmod(after, 5))
+        return cell, cell, jnp.all(cell == task).astype(jnp.float32), jnp.zeros((), bool)
+
+
+def test_a_search_in_vain_starts_over_although_some_states_cannot_be_entered():
+    config = MbieEbConfig(random_action_rate=0.0, final_random_action_rate=0.0)
+    history = _make(_WalledRoom(5, 10, "corner"), config, 1, 300)(0, _NOWHERE)
+    cells = history.transition.next_obs[0, 0] @ [5, 1]
+    for start in (0, 100, 200):
+        assert set(cells[start : start + 100]) == set(range(1, 15))
+
+
+class _Detour(DarkRoom):
+    """A task decides where a move leads."""
+
+    def tabular(self, task):
+        model = super().tabular(task)
+        return model._replace(next_state=(model.next_state + task[0]) % self.grid_size**2)
+
+
+class _Slippery(DarkRoom):
+    """A move leads to one of two cells."""
+
+    def tabular(self, task):
+        model = super().tabular(task)
+        return model._replace(next_state=np.repeat(model.next_state, 2, axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (DelayedBandit(), "needs an environment with tables of its states"),
+        (DarkKeyToDoor(), "needs an environment whose transitions do not depend on the task"),
+        (_Detour(), "needs an environment whose transitions do not depend on the task"),
+        (_Slippery(), "needs an environment without chance"),
+    ],
+)
+def test_refuses_what_it_cannot_know(env, message):
+    with pytest.raises(ConfigError, match=rf"^source\.name='mbie_eb': {message}.*$"):
+        make_mbie_eb(env, MbieEbConfig(), num_streams=1, num_steps=1)
 
 
 @pytest.mark.parametrize("num_sweeps", [0, 1, 12])

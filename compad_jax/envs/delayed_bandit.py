@@ -1,0 +1,87 @@
+"""Delayed bandit: learn which arm pays, be kept busy, and still know it afterwards.
+
+A Gaussian bandit in the setting of Duan et al. (2016), RL^2: Fast reinforcement learning via slow
+reinforcement learning, section 3.1, with a wait in the middle of an episode; the wait is ours.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from compad_jax.envs.protocol import Discrete, EnvSpec
+
+
+class BanditState(NamedTuple):
+    """Where an episode stands."""
+
+    time: jax.Array  # int [], steps taken.
+    wait: jax.Array  # int [], distraction steps of this episode.
+
+
+@dataclasses.dataclass(frozen=True)
+class DelayedBandit:
+    """Pulls, distraction steps, and as many pulls of the same arms, which end the episode.
+
+    A pull pays its arm's mean plus Gaussian noise. During the distraction actions are the
+    environment's own, and nothing is paid. A task is the means, float [num_arms], uniform in
+    [0, 1]. An observation, int [1], is 1 during the distraction and 0 otherwise.
+    """
+
+    num_arms: int = 10
+    noise: float = 0.3  # Standard deviation of a reward.
+    num_pulls: int = 50  # Before the distraction, and again after it.
+    wait: int = 0  # Distraction steps of every episode.
+    max_wait: int = 0  # If positive, they are drawn log-uniformly from 1..max_wait instead.
+
+    @property
+    def spec(self) -> EnvSpec:
+        """See `Env`; only the longest episodes reach the horizon."""
+        longest = 2 * self.num_pulls + max(self.wait, self.max_wait)
+        return EnvSpec(self.num_arms, Discrete((2,)), longest)
+
+    @property
+    def num_tasks(self) -> int:
+        """As many as there are numbers of type int32."""
+        return 2**31 - 1
+
+    def task(self, index: jax.Array) -> jax.Array:
+        """The means that belong to a number, float [num_arms]."""
+        # The kind of key is named, so that no default of JAX changes what a number stands for.
+        key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), index)
+        return jax.random.uniform(key, (self.num_arms,), jnp.float32)
+
+    def reset(self, key: jax.Array, task: jax.Array) -> tuple[BanditState, jax.Array]:
+        """Draws the length of the distraction."""
+        del task
+        wait = jnp.asarray(self.wait, jnp.int32)
+        if self.max_wait:
+            size = jax.random.uniform(key, maxval=math.log(self.max_wait + 1))
+            # Rounding may lead to max_wait + 1.
+            wait = jnp.clip(jnp.exp(size).astype(jnp.int32), 1, self.max_wait)
+        return BanditState(jnp.zeros((), jnp.int32), wait), jnp.zeros((1,), jnp.int32)
+
+    def step(
+        self, key: jax.Array, env_state: BanditState, action: jax.Array, task: jax.Array
+    ) -> tuple[BanditState, jax.Array, jax.Array, jax.Array]:
+        """Pulls an arm, or waits; terminal after the last pull."""
+        pay = task[action] + self.noise * jax.random.normal(key)
+        reward = jnp.where(self.distractor(env_state), 0.0, pay)
+        after = BanditState(env_state.time + 1, env_state.wait)
+        obs = self.distractor(after).astype(jnp.int32)[None]
+        return after, obs, reward, after.time == 2 * self.num_pulls + after.wait
+
+    def distractor(self, env_state: BanditState) -> jax.Array:
+        """Whether the environment supplies the action: bool []."""
+        since = env_state.time - self.num_pulls
+        return (since >= 0) & (since < env_state.wait)
+
+    def optimal_return(self, task: jax.Array) -> jax.Array:
+        """The best arm at every pull, float []."""
+        return 2 * self.num_pulls * task.max()
+
+    def random_return(self, task: jax.Array) -> jax.Array:
+        """A random arm at every pull, float []."""
+        return 2 * self.num_pulls * task.mean()

@@ -1,0 +1,202 @@
+"""The teacher of the dark rooms in lockstep with its algorithm in plain Python."""
+
+import collections
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from compad_jax.config import SourceConfig, StagedSearchConfig
+from compad_jax.config.checks import ConfigError
+from compad_jax.envs.dark_key_to_door import DarkKeyToDoor
+from compad_jax.envs.dark_room import DarkRoom
+from compad_jax.envs.delayed_bandit import DelayedBandit
+from compad_jax.envs.protocol import Discrete, EnvSpec, make_tasks
+from compad_jax.sources import make_source
+from tests.builders import tasks_of
+
+pytestmark = pytest.mark.timeout(120)
+
+_QUIET = StagedSearchConfig(random_action_rate=0.0, final_random_action_rate=0.0)
+
+
+def _learn(env, config, tasks, num_streams, num_steps, seed=0):
+    """Histories [G, R, T] as NumPy arrays."""
+    settings = SourceConfig("staged_search", num_streams, num_steps, staged_search=config)
+    keys = jax.random.split(jax.random.key(seed), len(tasks))
+    return jax.device_get(jax.jit(jax.vmap(make_source(settings, env)))(keys, tasks))
+
+
+class OracleLearner:
+    """The algorithm, one learner, by breadth-first search; shares no code with the source."""
+
+    def __init__(self, next_places, num_stages):
+        self.next_places, self.num_stages = next_places.tolist(), num_stages
+        self.visited = collections.defaultdict(set)
+        self.payer = {}
+        self.stage = 0
+
+    def _distances(self, start):
+        distances, queue = {start: 0}, collections.deque([start])
+        while queue:
+            place = queue.popleft()
+            for after in self.next_places[place]:
+                if after not in distances:
+                    distances[after] = distances[place] + 1
+                    queue.append(after)
+        return distances
+
+    def best(self, place):
+        """The action without noise, or None where there is nothing left to earn."""
+        if self.stage == self.num_stages:
+            return None
+        targets = {self.payer[self.stage]} if self.stage in self.payer else None
+        lengths = []
+        for after in self.next_places[place]:
+            reach = self._distances(after)
+            wanted = targets or set(reach) - self.visited[self.stage]
+            lengths.append(min((reach[p] for p in wanted if p in reach), default=10**6))
+        return lengths.index(min(lengths))
+
+    def learn(self, place, reward, done):
+        stage = self.stage
+        self.visited[stage].add(place)
+        if reward:
+            self.payer[stage] = place
+            self.stage += self.num_stages is not None
+        within_reach = set().union(*map(self._distances, self.next_places[place]))
+        if within_reach <= self.visited[stage] and stage not in self.payer:
+            self.visited[stage] = set()
+        if done:
+            self.stage = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class OneWay:
+    """Places 0..5 in a ring with one way round, beside them 6 and 7 that nothing leads to."""
+
+    spec = EnvSpec(2, Discrete((8,)), 11)
+    num_stages = None
+    num_tasks = 8
+
+    def task(self, index):
+        return index
+
+    def reset(self, key, task):
+        return jnp.zeros((), jnp.int32), jnp.zeros((1,), jnp.int32)
+
+    def next_places(self):
+        return np.array([(1, 0), (2, 1), (3, 2), (4, 3), (5, 3), (0, 5), (0, 6), (6, 7)])
+
+    def step(self, key, env_state, action, task):
+        place = jnp.asarray(self.next_places())[env_state, action]
+        reward = (place == task).astype(jnp.float32)
+        return place, place[None], reward, jnp.zeros((), bool)
+
+    def place(self, env_state):
+        return env_state
+
+
+def _place_of(env, obs):
+    return obs[..., 0] if isinstance(env, OneWay) else obs @ [env.grid_size, 1]
+
+
+@pytest.mark.parametrize(
+    ("env", "config", "num_steps"),
+    [
+        (DarkKeyToDoor(3, 12), _QUIET, 120),
+        (DarkKeyToDoor(2, 5, "random"), StagedSearchConfig(random_action_rate=0.5), 60),
+        (DarkKeyToDoor(3, 9, "corner"), StagedSearchConfig(late_reward_ratio=0.7), 150),
+        (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
+        (DarkRoom(3, 6, "random"), StagedSearchConfig(late_reward_ratio=1.0), 90),
+        (OneWay(), StagedSearchConfig(random_action_rate=0.3), 80),
+    ],
+    ids=lambda x: type(x).__name__ if dataclasses.is_dataclass(x) else "",
+)
+def test_policy_equals_the_oracle(env, config, num_steps):
+    indices = np.arange(0, env.num_tasks, max(1, env.num_tasks // 8))
+    history = _learn(env, config, make_tasks(env, indices), 3, num_steps)
+    obs, _, reward, next_obs, done = history.transition
+    bend, num_actions = config.anneal_ratio * num_steps, env.spec.num_actions
+    kinds = set()
+    for g, r in np.ndindex(len(indices), 3):
+        learner = OracleLearner(env.next_places(), env.num_stages)
+        for t in range(num_steps):
+            best = learner.best(int(_place_of(env, obs[g, r, t])))
+            progress = min(t / bend, 1)
+            rate = config.random_action_rate * (1 - progress)
+            rate += config.final_random_action_rate * progress
+            rate *= r / 2 if config.spread_random_actions else 1
+            expected = np.full(num_actions, rate / num_actions)
+            if best is not None:
+                expected[best] += 1 - rate
+            else:
+                expected[:] = 1 / num_actions
+            where = f"task {g}, stream {r}, step {t}"
+            policy = np.exp(history.log_probs[g, r, t])
+            np.testing.assert_allclose(policy, expected, rtol=1e-4, atol=1e-7, err_msg=where)
+            place = int(_place_of(env, next_obs[g, r, t]))
+            learner.learn(place, reward[g, r, t], done[g, r, t])
+            kinds.add(best is None)
+    assert False in kinds
+    assert (True in kinds) == (env.num_stages is not None)
+
+
+def test_actions_follow_the_recorded_policy():
+    env, config = DarkKeyToDoor(3, 12), StagedSearchConfig(random_action_rate=0.9)
+    history = _learn(env, config, tasks_of(env), 8, 240)
+    probs = np.exp(history.log_probs)
+    np.testing.assert_allclose(probs.sum(-1), 1, rtol=1e-5)
+    taken = np.eye(5)[history.transition.action]
+    assert np.abs((taken - probs).mean((0, 1, 2))).max() < 0.01
+    entropy = -(probs * history.log_probs).sum(-1)
+    assert abs(history.log_prob.mean() + entropy.mean()) < 0.01
+
+
+def test_finds_key_and_door_and_acts_uniformly_afterwards():
+    env = DarkKeyToDoor(4, 30)
+    tasks = tasks_of(env)[::5]
+    history = _learn(env, _QUIET, tasks, 1, 300)
+    reward = history.transition.reward[:, 0].reshape(len(tasks), 10, 30)
+    assert (reward[:, -3:].sum(-1) == 2).mean() == 1  # From the eighth episode on at the latest.
+    assert (reward[:, 0].sum(-1) < 2).any()
+    earned = reward.cumsum(-1) - reward  # Before the step.
+    policy = history.log_probs[:, 0].reshape(len(tasks), 10, 30, 5)
+    uniform = (policy == -np.log(np.float32(5))).all(-1)
+    np.testing.assert_array_equal(uniform, earned == 2)
+
+
+def test_goes_to_the_goal_of_a_dark_room_and_stays():
+    env = DarkRoom(5, 15)
+    history = _learn(env, _QUIET, tasks_of(env), 1, 150)
+    last = history.transition.reward[:, 0, -15:].sum(-1)
+    distance = np.abs(np.asarray(tasks_of(env)) - 2).sum(-1)
+    np.testing.assert_array_equal(last, 15 - np.maximum(distance - 1, 0))
+
+
+def test_a_late_stream_is_paid_from_the_start_of_an_episode_on():
+    """Its door is never taken for its key, although the key was entered without pay."""
+    env = DarkKeyToDoor(3, 12)
+    config = dataclasses.replace(_QUIET, late_reward_ratio=1.0)
+    reward = _learn(env, config, tasks_of(env), 4, 240).transition.reward
+    paid = reward.any(0)  # [R, T], over all tasks.
+    starts = sorted(np.flatnonzero(stream)[0] if stream.any() else 240 for stream in paid)
+    assert starts[-1] == 240  # The last one is never paid.
+    for start, delay in zip(starts[:-1], (60, 120, 180), strict=True):
+        assert delay <= start < delay + 12
+    last = reward[:, paid.any(-1)].reshape(81, 3, 20, 12)[:, :, -1].sum(-1)
+    assert (last == 2).mean() > 0.9
+
+
+def test_a_search_in_vain_starts_over():
+    nowhere = jnp.array([[-1, -1]])
+    history = _learn(DarkRoom(5, 10), _QUIET, nowhere, 1, 400)
+    cells = history.transition.next_obs[0, 0] @ [5, 1]
+    assert all(len(set(cells[start : start + 100])) == 25 for start in (0, 100, 200, 300))
+
+
+def test_an_environment_without_a_map_is_refused():
+    with pytest.raises(ConfigError, match=r"^source\.name='staged_search': .* with a map$"):
+        make_source(SourceConfig("staged_search"), DelayedBandit())
