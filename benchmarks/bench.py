@@ -31,7 +31,7 @@ from compad_jax.backend import process, provenance
 from compad_jax.config import to_dict
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import load_config, one_line_errors
-from compad_jax.reports.evaluation_page import markdown_table
+from compad_jax.reports.tables import markdown_table
 
 _STARTUP = "startup"
 

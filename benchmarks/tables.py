@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.measure import Facts, Spread
 from benchmarks.startup import KINDS
 from compad_jax.config.checks import ConfigError, differences
-from compad_jax.reports.evaluation_page import markdown_table
+from compad_jax.reports.tables import markdown_table
 
 FORMAT = 2  # Of the results file.
 TOLERANCE = 0.1  # Part of a ratio that it may lose beside what its spread explains.

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from benchmarks.tables import BLOCKS, read_results
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
-from compad_jax.reports.figures import Summary
+from compad_jax.reports.wording import Summary
 from experiments import evaluation_tables
 
 PAGES = ("README.md", "docs/design.md", "docs/performance.md", "docs/why_it_failed.md")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from compad_jax.config.checks import ConfigError
-from compad_jax.reports.evaluation_page import markdown_table
-from compad_jax.reports.figures import Summary, final_of, percent, worst_of
+from compad_jax.reports.tables import markdown_table
+from compad_jax.reports.wording import Summary, final_of, percent, worst_of
 from experiments.collect_results import worst_task
 
 _ACTING = ("greedy", "sample")

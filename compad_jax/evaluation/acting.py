@@ -63,14 +63,14 @@ def first_seen(obs: jax.Array) -> Seen:
 
 
 def act(
-    policy: Policy, params: Params, smoothing: float, state: ActingState, seen: Seen
+    policy: Policy, smoothing: float, params: Params, state: ActingState, seen: Seen
 ) -> tuple[ActingState, jax.Array]:
     """Reads what the environments show and chooses an action for each.
 
     Args:
         policy: the policy.
-        params: its parameters.
         smoothing: label smoothing of the training, undone before sampling.
+        params: of the policy.
         state: of the policy.
         seen: at the first step, only `obs` counts.
 

@@ -108,7 +108,7 @@ def rollout_step(
         The next state and the record of the step.
     """
     keys = step_keys(state.acting.keys, state.acting.step)[:, 1]
-    acting, logits = act(policy, params, smoothing, state.acting, state.seen)
+    acting, logits = act(policy, smoothing, params, state.acting, state.seen)
     step = jax.vmap(lambda k, s, a, t: protocol.step(env, k, s, a, t))
     timestep = step(keys, state.episode, acting.action, state.tasks)
     seen = Seen(timestep.obs, timestep.reward, timestep.done, timestep.next_obs, timestep.action)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from compad_jax.config.checks import ConfigError
-from compad_jax.reports import evaluation_page, figures, finished_runs
+from compad_jax.reports import comparison, figures, finished_runs
 from tests.evaluation_files import check_picture, read, write_evaluation
 
 
@@ -24,7 +24,7 @@ def write_pair(tmp_path, **changes):
 def test_compare_draws_and_writes(tmp_path):
     runs = write_pair(tmp_path, source="ppo")
     directory = str(tmp_path / "out" / "comparison")
-    text = evaluation_page.compare([runs[0], runs[1] + os.sep], directory)
+    text = comparison.compare([runs[0], runs[1] + os.sep], directory)
     rows = [re.split(r"  +", line) for line in text.split("\n")[1:]]
     assert [row[:3] for row in rows] == [
         ["a", "CompAD", "greedy"],
@@ -58,7 +58,29 @@ def test_compare_takes_the_kind_that_runs_share(tmp_path):
     write_evaluation(runs[0], name="long", num_episodes=300)
     write_evaluation(runs[0], name="train", split="train")
     write_evaluation(runs[1], name="train", split="train", method="AD")
-    assert len(evaluation_page.compare(runs, str(tmp_path / "out")).split("\n")) == 5
+    assert len(comparison.compare(runs, str(tmp_path / "out")).split("\n")) == 5
+
+
+def test_runs_without_an_optimum_are_compared_by_returns(tmp_path):
+    runs = [str(tmp_path / "a"), str(tmp_path / "b")]
+    for run, method in zip(runs, ("CompAD", "AD"), strict=True):
+        write_evaluation(run, method=method, has_optimum=False)
+    text = comparison.compare(runs, str(tmp_path / "out"))
+    assert re.split(r"  +", text.split("\n")[2])[3:7] == [
+        "12.1",
+        "12.38 [11.38, 13.38]",
+        "5.375",
+        "75.0%",
+    ]
+    check_picture(str(tmp_path / "out" / "comparison.png"))
+
+
+def test_checkpoints_of_a_run_are_told_apart(tmp_path):
+    runs = write_pair(tmp_path)
+    write_evaluation(runs[0], name="best", step=700)
+    comparison.compare(runs, str(tmp_path / "out"))
+    names = [item["run"] for item in json.loads(read(tmp_path, "out", "comparison.json"))]
+    assert names == ["a, step 700", "a, step 1000", "a, step 1000", "b", "b"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +94,7 @@ def test_compare_takes_the_kind_that_runs_share(tmp_path):
 def test_compare_refuses_what_differs(tmp_path, changes, difference):
     runs = write_pair(tmp_path, **changes)
     with pytest.raises(ConfigError) as error:
-        evaluation_page.compare(runs, str(tmp_path / "out"))
+        comparison.compare(runs, str(tmp_path / "out"))
     assert str(error.value) == f"{runs[0]} and {runs[1]} differ: {difference}"
     assert not os.path.exists(tmp_path / "out")
 
@@ -82,5 +104,5 @@ def test_compare_refuses_a_run_without_evaluations(tmp_path):
     write_evaluation(runs[0])
     os.makedirs(os.path.join(runs[1], "eval", "unfinished"))
     with pytest.raises(ConfigError) as error:
-        evaluation_page.compare(runs, str(tmp_path / "out"))
+        comparison.compare(runs, str(tmp_path / "out"))
     assert str(error.value) == f"{runs[1]}: no finished evaluation; run eval_main.py first"
