@@ -30,8 +30,8 @@ class Dataset(NamedTuple):
 def is_informative(log_probs: jax.Array) -> jax.Array:
     """Whether a source preferred any action: where none, there is nothing to imitate.
 
-    Only exact uniformity counts, up to a rounding to float16: a source that is nearly uniform explores,
-    and a student must learn to explore.
+    Only exact uniformity counts, up to a rounding to float16: a source that is nearly uniform
+    explores, and a student must learn to explore.
 
     Args:
         log_probs: of its policy, float [..., A]; -inf is allowed.
