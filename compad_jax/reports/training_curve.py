@@ -57,7 +57,8 @@ def training_curve(metrics: list[dict[str, Any]]) -> list[dict[str, float]]:
         if "validation_loss" not in line:
             continue
         row = {"step": line["step"]}
-        row |= {name: line[loss] - line[floor] for name, (loss, floor) in _ABOVE_FLOOR.items()}
+        for name, (loss, floor) in _ABOVE_FLOOR.items():  # Without any floor, above 0.
+            row[name] = line[loss] - (line[floor] or 0.0)
         row |= {name: line[name] for name in (*RETURNS, *PLAIN_RETURNS) if name in line}
         rows.append({name: round(value, 5) for name, value in row.items()})
     return rows
