@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax.config import Config, from_dict, to_dict
-from compad_jax.envs import base, make_env
+from compad_jax.envs import make_env, protocol
 from compad_jax.models import init_params, make_policy
 from compad_jax.types import Segments, Tokens, Transition
 
@@ -77,9 +77,9 @@ def play(env, keys, actions):
     """
 
     def act(state, key_and_action):
-        step = jax.vmap(lambda k, s, a, t: base.step(env, k, s, a, t))
+        step = jax.vmap(lambda k, s, a, t: protocol.step(env, k, s, a, t))
         timestep = step(key_and_action[0], state, key_and_action[1], env.tasks)
         return timestep.state, timestep
 
-    state, first = jax.vmap(lambda k, t: base.reset(env, k, t))(keys[-1], env.tasks)
+    state, first = jax.vmap(lambda k, t: protocol.reset(env, k, t))(keys[-1], env.tasks)
     return first, jax.lax.scan(act, state, (keys[:-1], actions))[1]

@@ -31,7 +31,7 @@ def param_shapes(policy: Policy) -> Params:
         return module.decode(memory, embeddings)[0]
 
     def init() -> Any:
-        return policy.init(jax.random.key(0), method=touch_everything)
+        return policy.init(jax.random.key(0, impl="threefry2x32"), method=touch_everything)
 
     return jax.eval_shape(init)["params"]
 

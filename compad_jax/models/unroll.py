@@ -158,9 +158,11 @@ def _decode_all(
     policy: Policy, params: Params, inputs: tuple[jax.Array, jax.Array], keys: jax.Array | None
 ) -> jax.Array:
     """Logits [S, B, L, A] of all segments in one call: inputs as above, [S, ...]."""
-    flat = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), inputs)
+    # Windows first, as `Dropout` wants them.
+    flat = jax.tree.map(lambda x: jax.lax.collapse(jnp.swapaxes(x, 0, 1), 0, 2), inputs)
     logits = _decode(policy, params, flat, None if keys is None else keys[0])
-    return logits.reshape(*inputs[1].shape[:3], -1)
+    num_segments, batch, length, _ = inputs[1].shape
+    return jnp.swapaxes(logits.reshape(batch, num_segments, length, -1), 0, 1)
 
 
 def _join(logits: Iterable[jax.Array], length: int) -> jax.Array:
