@@ -78,7 +78,7 @@ def _plan_rollouts(
     batch = int(np.prod(shape))
     all_tasks = np.broadcast_to(tasks[None, :, None], (*shape, *tasks.shape[1:]))
     greedy = np.broadcast_to(np.array([True, False])[:, None, None], shape).ravel()
-    keys = jax.random.split(jax.random.key(seed), batch)
+    keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), batch)
     rollouts = all_tasks.reshape(batch, *tasks.shape[1:]), keys, greedy
     return jax.device_put(rollouts, sharding.replicated(sharding.make_mesh()))
 

@@ -69,7 +69,7 @@ def collect(config: Config) -> History:
     source, num_tasks = make_source(config.source, env), len(env.tasks)
 
     def learn(tasks: jax.Array) -> History:
-        keys = jax.random.split(jax.random.key(config.source.seed), num_tasks)
+        keys = jax.random.split(jax.random.key(config.source.seed, impl="threefry2x32"), num_tasks)
         history = jax.vmap(source)(keys[tasks], jnp.asarray(env.tasks)[tasks])
         return history._replace(log_probs=history.log_probs.astype(jnp.float16))
 
