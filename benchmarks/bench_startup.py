@@ -22,7 +22,7 @@ from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import load_config
-from compad_jax.training.loop import Parts, prepare
+from compad_jax.training.setup import Builders, set_up
 
 # What no program avoids.
 _BARE = """
@@ -45,10 +45,10 @@ def first_step(config: Config) -> dict[str, float]:
         Seconds of each phase.
     """
     stopwatch = Stopwatch()
-    ready = prepare(config, sharding.make_mesh(), Parts(), stopwatch)
+    setup = set_up(config, sharding.make_mesh(), Builders(), stopwatch)
     with stopwatch.phase("step"):
         key = jax.random.key(config.train.seed)
-        jax.block_until_ready(ready.train_steps(ready.state, ready.datasets["train"], key))
+        jax.block_until_ready(setup.train_steps(setup.first_state, setup.datasets["train"], key))
     return stopwatch.seconds
 
 

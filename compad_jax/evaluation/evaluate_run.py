@@ -15,10 +15,10 @@ from compad_jax.evaluation.episodes import SELECTIONS, make_episodes
 from compad_jax.evaluation.statistics import Returns, claim, summarise, write_curve, write_summary
 from compad_jax.histories.collection import load_histories
 from compad_jax.models import make_policy
-from compad_jax.training.criteria import seed_criteria
-from compad_jax.training.loop import check_workdir
+from compad_jax.training.criteria import original_criteria
 from compad_jax.training.metrics_log import log_evaluation, read_metrics
 from compad_jax.training.restore import MakePolicy, restore_policy
+from compad_jax.training.run_directory import check_workdir
 
 
 def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy) -> list[str]:
@@ -61,7 +61,7 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
     for index, selection in enumerate(SELECTIONS):
         outcome = Returns(returns[index], optimum)
         name = f"{config.eval.split}-{selection}-{config.eval.num_episodes}"
-        criteria = seed_criteria(metrics, outcome.returns, config, env.spec.num_actions)
+        criteria = original_criteria(metrics, outcome.returns, config, env.spec.num_actions)
         summary = {"name": name, "action_selection": selection} | facts
         summary |= summarise(outcome, np.asarray(tasks)) | {"criteria": criteria}
         directory = os.path.join(workdir, "eval", name)

@@ -191,7 +191,7 @@ def _describe(items: dict[str, Any]) -> dict[str, Any]:
 
 def _layout(tree: Any) -> dict[str, str]:
     """Type and shape of each leaf by its path: `{"dense/kernel": "float32[3, 2]"}`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda x: x, tree))
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{list(x.shape)}"
         for path, x in leaves

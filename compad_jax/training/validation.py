@@ -75,8 +75,9 @@ def score(metrics: Metrics) -> float:
     Returns:
         The score; NaN where nothing was measured.
     """
-    returns = [metrics[name] for name in RETURNS if name in metrics]
-    return float(max(returns)) if returns else -float(metrics.get("validation_loss", np.nan))
+    measured = {name: x for name, x in metrics.items() if x is not None and np.all(np.isfinite(x))}
+    returns = [measured[name] for name in RETURNS if name in measured]
+    return float(max(returns)) if returns else -float(measured.get("validation_loss", np.nan))
 
 
 def _draw_batches(
@@ -111,7 +112,18 @@ def _make_play(config: Config, policy: Policy) -> Callable[[Params], Metrics]:
 
     def play(params: Params) -> Metrics:
         returns, _ = play_all(params)
-        fractions = (returns / optimum[:, None]).mean((1, 2, 3))
+        fractions = _mean_fractions(returns, optimum)
         return {name: float(x) for name, x in zip(RETURNS, fractions, strict=True)}
 
     return play
+
+
+def _mean_fractions(returns: np.ndarray, optimum: np.ndarray) -> np.ndarray:
+    """Mean returns [.], of [., E, G, R], as fractions of the optimum [G].
+
+    Tasks in which nothing can be earned are left out; NaN if there are no others.
+    """
+    possible = optimum != 0
+    if not possible.any():
+        return np.full(len(returns), np.nan)
+    return (returns[:, :, possible] / optimum[possible, None]).mean((1, 2, 3))

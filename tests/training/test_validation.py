@@ -4,13 +4,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.training.loop import train
 from compad_jax.training.metrics_log import read_metrics
 from compad_jax.training.restore import restore_policy
-from compad_jax.training.validation import score
+from compad_jax.training.validation import _mean_fractions, score
 from tests.builders import override
 
 
@@ -20,6 +21,19 @@ def test_the_return_decides_where_it_was_measured():
     returns = {"validation_return_greedy": 0.2, "validation_return_sample": 0.3}
     assert score(losses | returns) == 0.3
     assert math.isnan(score({"loss": 0.2, "held_out_loss": 0.1}))
+
+
+def test_what_is_null_in_the_log_was_not_measured():
+    assert score({"validation_loss": 1.5, "validation_return_greedy": None}) == -1.5
+    assert score({"validation_loss": 1.5, "validation_return_greedy": math.nan}) == -1.5
+    assert math.isnan(score({"validation_loss": None}))
+
+
+def test_tasks_in_which_nothing_can_be_earned_are_left_out():
+    returns = np.array([[[[1.0, 2.0], [0.0, 0.0], [4.0, 4.0]]]])  # [1, E, G, R].
+    fractions = _mean_fractions(returns, np.array([2.0, 0.0, 8.0]))
+    np.testing.assert_allclose(fractions, [(0.75 + 0.5) / 2])
+    assert np.isnan(_mean_fractions(returns, np.zeros(3))).all()
 
 
 @pytest.mark.timeout(300)
