@@ -32,7 +32,7 @@ from compad_jax.histories.dataset import dataset_shapes
 from compad_jax.histories.sampler import make_sampler, plan_segments
 from compad_jax.models import Params, Policy, init_params, make_policy
 from compad_jax.sources import make_source
-from compad_jax.training.loop import Parts, Ready, prepare
+from compad_jax.training.setup import Builders, TrainingSetup, set_up
 
 _GRADIENT = 3  # A forward pass, and two products of the backward pass for each of its own.
 
@@ -140,9 +140,9 @@ def _train_step(config: Config, steps: int, repeats: int, limits: tuple[str, ...
     )
 
 
-def prepare_training(config: Config, stopwatch: Stopwatch) -> Ready:
+def prepare_training(config: Config, stopwatch: Stopwatch) -> TrainingSetup:
     """Does what a training does before its first step."""
-    return prepare(config, sharding.make_mesh(), Parts(), stopwatch)
+    return set_up(config, sharding.make_mesh(), Builders(), stopwatch)
 
 
 def steps_a_call(config: Config, steps: int) -> Config:

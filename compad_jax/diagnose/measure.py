@@ -36,9 +36,10 @@ from compad_jax.histories.collection import load_histories
 from compad_jax.histories.dataset import Dataset, make_datasets
 from compad_jax.histories.sampler import Sampler
 from compad_jax.training.checkpoints import has_checkpoint
-from compad_jax.training.loop import Parts, check_workdir
 from compad_jax.training.losses import loss_floor
 from compad_jax.training.restore import restore_policy
+from compad_jax.training.run_directory import check_workdir
+from compad_jax.training.setup import Builders
 from compad_jax.types import History
 
 _NUM_BATCHES = 32
@@ -52,13 +53,13 @@ def main(arguments: Arguments) -> None:
     print(os.path.join(facts["workdir"], "diagnosis", "diagnosis.png"))
 
 
-def diagnose(config: Config, workdir: str, parts: Parts = Parts()) -> Facts:  # noqa: B008
+def diagnose(config: Config, workdir: str, builders: Builders = Builders()) -> Facts:  # noqa: B008
     """Measures, judges and writes both files; an older diagnosis is replaced.
 
     Args:
         config: all settings.
         workdir: run directory; without a checkpoint in it, only the data are diagnosed.
-        parts: how an experiment makes its sampler and its policy.
+        builders: how an experiment makes its sampler and its policy.
 
     Returns:
         What `diagnosis.json` holds.
@@ -68,7 +69,7 @@ def diagnose(config: Config, workdir: str, parts: Parts = Parts()) -> Facts:  # 
     """
     if os.path.exists(os.path.join(workdir, "config.json")):
         check_workdir(config, workdir)
-    facts = _measure(config, workdir, parts)
+    facts = _measure(config, workdir, builders)
     facts["verdicts"] = [verdict._asdict() for verdict in judge(facts)]
     directory = os.path.join(workdir, "diagnosis")
     os.makedirs(directory, exist_ok=True)
@@ -79,18 +80,18 @@ def diagnose(config: Config, workdir: str, parts: Parts = Parts()) -> Facts:  # 
     return facts
 
 
-def _measure(config: Config, workdir: str, parts: Parts) -> Facts:
+def _measure(config: Config, workdir: str, builders: Builders) -> Facts:
     """All numbers; those of the run are None before a training."""
     env = make_env(config.env)
-    history, sample = load_histories(config), parts.make_sampler(config)
+    history, sample = load_histories(config), builders.make_sampler(config)
     split = split_tasks(len(history.transition.action), config.env)
-    train = _draw(config, history, split.train, sample, jax.random.key(0))
+    train = _draw(config, history, split.train, sample, _key(0))
     has_memory = config.model.remembers
     num_steps, num_actions = config.source.num_steps, env.spec.num_actions
     run = None
     if has_checkpoint(workdir):
-        held_out = _draw(config, history, split.held_out, sample, jax.random.key(1))
-        run = _measure_run(config, workdir, parts, train.draws, held_out.draws)
+        held_out = _draw(config, history, split.held_out, sample, _key(1))
+        run = _measure_run(config, workdir, builders, train.draws, held_out.draws)
     return {
         "workdir": workdir,
         "has_memory": has_memory,
@@ -100,6 +101,10 @@ def _measure(config: Config, workdir: str, parts: Parts) -> Facts:
         "run": run,
         "config": to_dict(config),
     }
+
+
+def _key(number: int) -> jax.Array:
+    return jax.random.key(number, impl="threefry2x32")
 
 
 class _Windows(NamedTuple):
@@ -122,11 +127,11 @@ def _draw(
 
 
 def _measure_run(
-    config: Config, workdir: str, parts: Parts, train: Draws, held_out: Draws
+    config: Config, workdir: str, builders: Builders, train: Draws, held_out: Draws
 ) -> Facts:
     """What the policy makes of both parts of the split, and its gradient on a training batch."""
     which, smoothing = config.eval.checkpoint, config.optimizer.label_smoothing
-    policy, step, params = restore_policy(config, workdir, which, parts.make_policy)
+    policy, step, params = restore_policy(config, workdir, which, builders.make_policy)
     params = jax.device_put(params, jax.devices()[0])
     measure = jax.jit(partial(token_losses, policy, smoothing=smoothing))
     describe = partial(describe_policy, measure, params, has_memory=config.model.remembers)

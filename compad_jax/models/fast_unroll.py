@@ -154,9 +154,11 @@ def _sum_at_once(
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and logits [S, B, L, A], all segments decoded as one batch."""
     key = None if group.key is None else group.key[0]
-    batch = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), group._replace(key=None))
+    # Windows first: `Dropout` takes the first axis for the windows of the batch.
+    windows_first = segments_first(group._replace(key=None))
+    batch = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), windows_first)
     loss, logits = _loss(policy, params, token_loss, batch._replace(key=key))
-    return loss, logits.reshape(*group.action.shape, -1)
+    return loss, segments_first(logits.reshape(*windows_first.action.shape, -1))
 
 
 def _loss(

@@ -13,7 +13,10 @@ _FILE = "metrics.jsonl"
 
 
 def read_metrics(workdir: str) -> list[dict[str, Any]]:
-    """The logged lines, ascending in step; a line that was cut off is left out."""
+    """The logged lines, ascending in step; a line that was cut off is left out.
+
+    A number that was not measured, as the loss of a depth without tokens, is None.
+    """
     path = os.path.join(workdir, _FILE)
     if not os.path.exists(path):
         return []
@@ -48,9 +51,9 @@ class MetricsLogger:
         self._board.close()
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
-        """Logs scalars and vectors (as lists) of one step; what is NaN, not known, as null."""
-        plain = {name: _as_json(np.asarray(value).tolist()) for name, value in metrics.items()}
-        self._file.write(json.dumps({"step": step} | plain) + "\n")
+        """Logs scalars and vectors (as lists) of one step; NaN, not measured, becomes null."""
+        plain = {name: _plain(np.asarray(value)) for name, value in metrics.items()}
+        self._file.write(json.dumps({"step": step} | plain, allow_nan=False) + "\n")
         self._file.flush()
         for name, value in plain.items():
             values = enumerate(value) if isinstance(value, list) else [(None, value)]
@@ -64,13 +67,6 @@ class MetricsLogger:
         _add_criteria(self._board, "criteria", step, criteria)
 
 
-def _as_json(value: Any) -> Any:
-    """Numbers, or lists of them, with None in place of NaN, which JSON does not have."""
-    if isinstance(value, list):
-        return [_as_json(x) for x in value]
-    return None if value != value else value
-
-
 def log_evaluation(workdir: str, step: int, summary: dict[str, Any]) -> None:
     """Adds an evaluation to the run's TensorBoard: its headline, and the criteria."""
     place = f"evaluation/{summary['name']}"
@@ -79,6 +75,13 @@ def log_evaluation(workdir: str, step: int, summary: dict[str, Any]) -> None:
             if summary[name] is not None:
                 board.add_scalar(f"{place}/{name}", summary[name], step)
         _add_criteria(board, f"{place}/criteria", step, summary["criteria"])
+
+
+def _plain(x: np.ndarray) -> Any:
+    """A number or nested lists of numbers; None for those that are not finite."""
+    plain = x.astype(object)
+    plain[~np.isfinite(x)] = None
+    return plain.tolist()
 
 
 def _add_criteria(board: SummaryWriter, place: str, step: int, criteria: list[Criterion]) -> None:

@@ -12,7 +12,8 @@ from compad_jax.config.command_line import parse_arguments
 from compad_jax.diagnose import measure as program
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
-from compad_jax.training.loop import Parts, train
+from compad_jax.training.loop import train
+from compad_jax.training.setup import Builders
 from experiments.faults import sample_starts_only
 
 
@@ -100,6 +101,6 @@ def _check_after(run):
 
 @pytest.mark.timeout(300)
 def test_another_sampling_can_be_diagnosed(debug_config, elsewhere):
-    facts = program.diagnose(debug_config, "run", Parts(make_sampler=sample_starts_only))
+    facts = program.diagnose(debug_config, "run", Builders(make_sampler=sample_starts_only))
     assert facts["sampling"]["last_target"] <= 32 / 60
     assert any("only from the first" in verdict["text"] for verdict in facts["verdicts"])

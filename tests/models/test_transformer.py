@@ -58,11 +58,26 @@ def test_masks_of_neighbouring_keys_are_uncorrelated():
 
 
 def test_every_byte_is_as_likely():
-    values = np.asarray(_random_bytes(jax.random.key(3), (1001, 1003)))
+    values = np.asarray(_random_bytes(jax.random.key(3), (1001, 1003), 0))
     counts = np.bincount(values.ravel(), minlength=256)
     expected = values.size / 256
     chi_squared = ((counts - expected) ** 2 / expected).sum()
     assert chi_squared < 255 + 5 * (2 * 255) ** 0.5
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (8, 3, 5), (24, 6)])  # Also of an odd size, and flat.
+def test_a_window_is_masked_alike_on_any_number_of_devices(shape):
+    def mask(x):
+        rngs = {"dropout": jax.random.key(3)}
+        return Dropout(0.5).apply({}, x, deterministic=False, rngs=rngs) == 0
+
+    alone = np.asarray(jax.jit(mask)(jnp.ones(shape)))
+    assert len({row.tobytes() for row in alone}) > 0.8 * len(alone)  # Nor are windows alike.
+    for num_devices in (2, 8):
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), "data")
+        split = jax.sharding.PartitionSpec("data")
+        shared = jax.shard_map(mask, mesh=mesh, in_specs=split, out_specs=split)
+        np.testing.assert_array_equal(jax.jit(shared)(jnp.ones(shape)), alone)
 
 
 def test_positions_that_are_only_attended_to_change_nothing_else(debug_config):

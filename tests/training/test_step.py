@@ -34,19 +34,22 @@ def _compiled(config, num_devices):
     return mesh, policy, optimizer, train_steps
 
 
-def _setup(config, num_devices=1):
+_KINDS = ("compress", "uncompressed")
+
+
+def _setup(config, num_devices=1, num_rows=12):
     """(state, dataset, train_steps) of a training on made-up histories."""
     mesh, policy, optimizer, train_steps = _compiled(config, num_devices)
     state = make_init(optimizer, mesh)(init_params(policy, jax.random.key(0)))
-    shape = (12, config.source.num_steps)
+    shape = (num_rows, config.source.num_steps)
     transition = random_transitions(jax.random.key(1), policy.spec, shape)
     is_target = jnp.arange(shape[1]) % 4 > 0
     dataset = Dataset(
         transition,
         jnp.broadcast_to(is_target, shape),
         jnp.zeros(shape),
-        jnp.arange(12),
-        jnp.array(12),
+        jnp.arange(num_rows),
+        jnp.array(num_rows),
     )
     return state, jax.device_put(dataset, sharding.replicated(mesh)), train_steps
 
@@ -108,16 +111,39 @@ def test_a_batch_without_targets_has_no_loss_and_no_gradient(debug_config):
         np.testing.assert_array_equal(leaf, 0)
 
 
-def test_one_device_equals_eight(debug_config):
-    config = override(debug_config, model={"tf_dropout": 0.0, "tf_attn_dropout": 0.0})
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_one_device_equals_two_and_eight(debug_config, dropout):
+    config = override(debug_config, model={"tf_dropout": dropout, "tf_attn_dropout": dropout})
     config = override(config, train={"log_every": 1})
     outcomes = []
-    for num_devices in (1, 8):
+    for num_devices in (1, 2, 8):
         state, dataset, train_steps = _setup(config, num_devices)
         _, metrics = train_steps(state, dataset, jax.random.key(2))
         outcomes.append(jax.device_get(metrics))
     for name in ("loss", "nll", "grad_norm", "depth_nll", "num_tokens"):
-        np.testing.assert_allclose(outcomes[0][name], outcomes[1][name], rtol=1e-5)
+        np.testing.assert_allclose(outcomes[1][name], outcomes[0][name], rtol=1e-5)
+        np.testing.assert_allclose(outcomes[2][name], outcomes[0][name], rtol=1e-5)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_every_step_draws_another_batch_and_another_dropout(debug_config, dropout):
+    """With dropout all batches are one and the same here: a history of its own length."""
+    config = override(
+        debug_config,
+        model={"tf_dropout": dropout, "tf_attn_dropout": dropout},
+        train={"log_every": 1},
+    )
+    if dropout:
+        lengths = {f"{end}_{kind}_length": 10 for end in ("min", "max") for kind in _KINDS}
+        config = override(config, data={"whole_history": True} | lengths)
+    losses = []
+    for step in (0, 1, 2):
+        state, dataset, train_steps = _setup(config, num_rows=1 if dropout else 12)
+        state = state._replace(step=jnp.asarray(step, jnp.int32))
+        losses.append(float(train_steps(state, dataset, jax.random.key(2))[1]["loss"]))
+    assert len(set(losses)) == 3
 
 
 def test_batch_is_split_over_the_devices(debug_config):

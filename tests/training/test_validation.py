@@ -55,6 +55,12 @@ def test_losses_are_measured_on_the_part_that_they_are_named_after(debug_config,
     }
 
 
+def test_what_is_null_in_the_log_was_not_measured():
+    assert score({"validation_loss": 1.5, "validation_return_greedy": None}) == -1.5
+    assert score({"validation_loss": 1.5, "validation_return_greedy": math.nan}) == -1.5
+    assert math.isnan(score({"validation_loss": None}))
+
+
 @pytest.mark.timeout(300)
 def test_validation_returns_are_those_of_an_evaluation(debug_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
