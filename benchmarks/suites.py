@@ -119,16 +119,16 @@ def _train_step(config: Config, steps: int, repeats: int, limits: tuple[str, ...
     config = steps_a_call(config, steps)
     load_histories(config)  # Not while the step compiles.
     stopwatch = Stopwatch()
-    ready = prepare_training(config, stopwatch)
-    state, dataset, key = [ready.state], ready.datasets["train"], jax.random.key(0)
+    setup = prepare_training(config, stopwatch)
+    state, dataset, key = [setup.first_state], setup.datasets["train"], jax.random.key(0)
 
     def call() -> Any:
-        state[0], metrics = ready.train_steps(state[0], dataset, key)
+        state[0], metrics = setup.train_steps(state[0], dataset, key)
         return metrics
 
     lengths, windows = _mean_lengths(config), steps * config.train.train_batch_size
-    params = init_params(ready.policy, key)
-    window = forward_flops(ready.policy, params, _segments(config), [round(x) for x in lengths])
+    params = init_params(setup.policy, key)
+    window = forward_flops(setup.policy, params, _segments(config), [round(x) for x in lengths])
     flops = _GRADIENT * windows * window
     return Outcome(
         "supervised tokens",
