@@ -30,7 +30,7 @@ def config_path(request):
 
 def _run(monkeypatch, arguments, config_path):
     """The program as a user runs it, in this process, whose devices are set already."""
-    monkeypatch.setattr(program.runtime, "configure", lambda batch_size: None)
+    monkeypatch.setattr(program.process, "configure", lambda batch_size: None)
     program.main(parse_arguments(["", "--config", config_path, "--workdir", "run", *arguments]))
     with open("run/diagnosis/diagnosis.json", encoding="utf-8") as file:
         return json.load(file)
@@ -54,7 +54,7 @@ def diagnosed_tasks(monkeypatch):
 def test_program_before_and_after_training(
     debug_config, config_path, elsewhere, diagnosed_tasks, monkeypatch, capsys
 ):
-    split = split_tasks(len(make_env(debug_config.env).tasks), debug_config.env)
+    split = split_tasks(make_env(debug_config.env).num_tasks, debug_config.env)
     before = _run(monkeypatch, [], config_path)
     _check_before(before, capsys.readouterr().out)
     assert diagnosed_tasks == [set(split.train)]
