@@ -3,41 +3,7 @@
 python train_main.py --config configs/small.py [--config.optimizer.lr=3e-4] [--workdir DIR]
 """
 
-import os
-import shlex
-import sys
-
-from compad_jax.backend import process
-from compad_jax.backend.stopwatch import Stopwatch
-from compad_jax.config.command_line import Arguments, run_program
-from compad_jax.evaluation.evaluate_run import evaluate
-from compad_jax.training.loop import Interrupted, claim_workdir, train
-
-
-def main(arguments: Arguments) -> None:
-    """Trains or goes on training, then evaluates what was trained."""
-    config, workdir = arguments.config, arguments.workdir
-    process.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
-    claim_workdir(config, workdir)
-    stopwatch = Stopwatch()
-    try:
-        train(config, workdir, stopwatch=stopwatch)
-        with stopwatch.phase("evaluate"):
-            directories = evaluate(config, workdir)
-        with stopwatch.phase("report"):
-            # Imported only now: figures would delay the first step.
-            from compad_jax.reports import evaluation_page
-            from compad_jax.reports.training_curve import write_training_curve
-
-            write_training_curve(workdir)
-            evaluation_page.publish(directories)
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        print(f"{stopped or 'stopped'}; to go on: python {shlex.join(sys.argv)}")
-    except FloatingPointError as error:
-        sys.exit(f"error: {error}; try a lower --config.optimizer.lr")
-    else:
-        stopwatch.save(os.path.join(workdir, "timing.json"))
-
+from compad_jax.commands import train_program
 
 if __name__ == "__main__":
-    run_program(main)
+    train_program()

@@ -1,1 +1,1 @@
-"""Speed measurements: rates as shares of what the machine can do."""
+"""Speed: what training, acting, collecting and starting take, beside what the machine can do."""

@@ -9,7 +9,7 @@
 Leading axes are written `...` where a function works for any number of them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -28,11 +28,12 @@ class History(NamedTuple):
     """The life of one learner, or of many with leading axes."""
 
     transition: Transition  # [..., T]
-    log_probs: jax.Array  # float [..., T, A], the source's policy when it acted.
+    log_probs: jax.Array | None  # float [..., T, A], the source's policy when it acted, if known.
 
     @property
     def log_prob(self) -> jax.Array:
-        """Log-probability of the action taken, float [..., T]."""
+        """Log-probability of the action taken, float [..., T]; needs `log_probs`."""
+        assert self.log_probs is not None
         index = self.transition.action[..., None].astype("int32")
         return jax.numpy.take_along_axis(self.log_probs, index, axis=-1)[..., 0]
 
@@ -51,7 +52,8 @@ class Segments(NamedTuple):
     tokens: Tokens  # [..., S, L]
     action: jax.Array  # int [..., S, L], the targets.
     mask: jax.Array  # bool [..., S, L], true for real tokens.
-    floor: jax.Array  # float [..., S, L], lowest expected loss of a target, in nats.
+    is_target: jax.Array  # bool [..., S, L], true for real tokens whose action says something.
+    floor: jax.Array  # float [..., S, L], lowest expected loss in nats; NaN: not known.
 
 
 class KeyValue(NamedTuple):
@@ -68,7 +70,7 @@ class KeyValue(NamedTuple):
 class Window(NamedTuple):
     """The state of a policy that acts: its memory and the tokens not yet compressed."""
 
-    memory: jax.Array  # float [B, M, D]
+    memory: Any  # What the memory rule keeps: arrays with leading axis B.
     embeddings: jax.Array  # float [B, W, D], embedded tokens; zeros from `length` on.
     cache: tuple[KeyValue, ...]  # N layers of [B, H, M + W, K].
     length: jax.Array  # int [], tokens in the window, the same for the whole batch.

@@ -3,17 +3,18 @@
     python train_main.py --config configs/ppo.py
 
 Five to ten minutes on two CPU cores; what to expect is in results/ppo_learners. The student is
-the seed's NEW column with a larger learning rate. What differs is the source: ten PPO learners a
-goal, each with ten streams that share its policy, and with fast settings, so that most of what a
-history learns it learns from rewards near it. And the checkpoint that is evaluated is the one
-that earned most on validation goals: the loss keeps falling, the return does not keep rising.
+the original system's NEW column with a larger learning rate. What differs is the source: ten PPO
+learners a goal, each with ten streams that share its policy, and with fast settings, so that most
+of what a history learns it learns from rewards near it. And the checkpoint that is evaluated is
+the one that earned most on validation goals: the loss keeps falling, the return does not keep
+rising.
 """
 
-from configs import seed_new
+from configs.original import new
 
 
 def get_config():
-    config = seed_new.get_config()
+    config = new.get_config()
     config.source.ppo.num_learners = 10
     config.source.ppo.batch_size = 800  # A whole rollout of a learner.
     config.source.ppo.num_epochs = 80

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from compad_jax.evaluation.statistics import bootstrap
-from compad_jax.reports.evaluation_page import markdown_table
-from compad_jax.reports.figures import COLORS, GREY, INK, draw_in_style, percent
+from compad_jax.reports.figures import COLORS, GREY, INK, draw_in_style
+from compad_jax.reports.tables import markdown_table
+from compad_jax.reports.wording import percent
 from experiments.suites import Arm, Suite
 
 Line = dict[str, Any]  # Of results.jsonl.

@@ -1,6 +1,7 @@
-"""The faults of the seed's first system, for experiments; nothing else imports them."""
+"""The faults of the original system, for experiments; nothing else imports them."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from compad_jax.envs.protocol import EnvSpec
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler, make_sampler, plan_segments, sample_segments
 from compad_jax.models import Policy, make_policy
-from compad_jax.types import KeyValue, Segments
+from compad_jax.types import Segments
 
 
 def sample_starts_only(config: Config) -> Sampler:
@@ -62,23 +63,18 @@ def pad_left(segments: Segments, slots: jax.Array) -> Segments:
 class UnmaskedPolicy(Policy):
     """A policy whose compressor attends to padding."""
 
-    def compress(
-        self,
-        memory: jax.Array,
-        projected: tuple[KeyValue, ...],
-        mask: jax.Array,
-        deterministic: bool = True,
-    ) -> jax.Array:
-        """As `Policy.compress`, with every position taken for real."""
-        return super().compress(memory, projected, jnp.ones_like(mask), deterministic)
+    def write(
+        self, memory: Any, embeddings: jax.Array, mask: jax.Array, deterministic: bool = True
+    ) -> Any:
+        """As `Policy.write`, with every position taken for real."""
+        return super().write(memory, embeddings, jnp.ones_like(mask), deterministic)
 
 
 def make_unmasked_policy(config: Config, spec: EnvSpec) -> Policy:
     """Builds the policy of the settings, its compressor without a mask."""
     policy = make_policy(config, spec)
-    return UnmaskedPolicy(
-        policy.config, policy.spec, policy.window, policy.compress_length, policy.dtype
-    )
+    fields = "config", "spec", "window", "compress_length", "memory_factory", "dtype"
+    return UnmaskedPolicy(*(getattr(policy, name) for name in fields))
 
 
 def make_hasty_policy(config: Config, spec: EnvSpec) -> Policy:

@@ -1,15 +1,17 @@
-"""Holds the PPO of this project beside the one whose histories the seed was trained on.
+"""Holds the PPO of this project beside the one whose histories the original system was trained on.
 
     python -m experiments.ppo_curve
     python -m experiments.ppo_curve --config configs/ppo.py
 
-The reference learned Dark Room 9x9 with the seed's hyperparameters: 81 goals, 100 streams,
-1,000 steps. Writes `results/source/<name of the config>.json` and `.png`.
+The reference learned Dark Room 9x9 with the original hyperparameters: 81 goals, 100 streams,
+1,000 steps. Writes `results/source/<config>.json` and `.png`; `configs/original/new.py`
+is called `original_new` there.
 """
 
 import argparse
 import json
 import os
+import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -58,10 +60,17 @@ def check_comparable(config: Config) -> None:
         )
 
 
+def name_of(config_file: str) -> str:
+    """`configs/original/new.py` -> `original_new`."""
+    *folders, name = pathlib.PurePath(config_file).with_suffix("").parts
+    inside = folders[folders.index("configs") + 1 :] if "configs" in folders else []
+    return "_".join([*inside, name])
+
+
 def main() -> None:
     """Measures, compares, writes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", default="configs/seed_new.py", help="whose source")
+    parser.add_argument("--config", default="configs/original/new.py", help="whose source")
     parser.add_argument("--results", default="results/source", help="directory to write to")
     args = parser.parse_args()
     process.configure(1)
@@ -82,7 +91,7 @@ def main() -> None:
         "commit": provenance.describe_commit(),
     }
     os.makedirs(args.results, exist_ok=True)
-    path = os.path.join(args.results, os.path.splitext(os.path.basename(args.config))[0])
+    path = os.path.join(args.results, name_of(args.config))
     with open(f"{path}.json", "w", encoding="utf-8") as file:
         json.dump(facts, file, indent=2)
         file.write("\n")

@@ -30,21 +30,22 @@ def random_keys(shape) -> jax.Array:
 
 def random_transitions(key, spec, shape) -> Transition:
     """Transitions of no environment at all: every field is independent noise."""
-    keys = jax.random.split(key, 5)
-    num_coordinates, sizes = spec.obs_size, spec.obs_space.sizes
-    return Transition(
-        obs=jax.random.randint(keys[0], (*shape, num_coordinates), 0, min(sizes)),
-        action=jax.random.randint(keys[1], shape, 0, spec.num_actions),
-        reward=jax.random.normal(keys[2], shape),
-        next_obs=jax.random.randint(keys[3], (*shape, num_coordinates), 0, min(sizes)),
-        done=jax.random.bernoulli(keys[4], 0.1, shape),
+    noise = np.random.default_rng(np.asarray(jax.random.key_data(key)))  # Compiles nothing.
+    obs = noise.integers(min(spec.obs_space.sizes), size=(2, *shape, len(spec.obs_space.sizes)))
+    transition = Transition(
+        obs=obs[0].astype(np.int32),
+        action=noise.integers(spec.num_actions, size=shape, dtype=np.int32),
+        reward=noise.normal(size=shape).astype(np.float32),
+        next_obs=obs[1].astype(np.int32),
+        done=noise.random(shape) < 0.1,
     )
+    return jax.tree.map(jnp.asarray, transition)
 
 
 def tokens_of(transition: Transition) -> Tokens:
     """The tokens [B, T] of whole histories [B, T]."""
-    previous = jax.tree.map(lambda x: jnp.roll(x, 1, axis=1), transition)
-    is_first = jnp.zeros(transition.action.shape, bool).at[:, 0].set(True)
+    previous = jax.tree.map(lambda x: jnp.asarray(np.roll(x, 1, axis=1)), transition)
+    is_first = jnp.asarray(np.indices(transition.action.shape)[1] == 0)
     return Tokens(previous, is_first, transition.obs)
 
 
@@ -53,13 +54,14 @@ def cut(transition: Transition, lengths: list[int], padded_length: int) -> Segme
     tokens = tokens_of(transition)
     num_steps = transition.action.shape[1]
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    offset = jnp.arange(padded_length)
-    step = jnp.array(starts)[:, None] + offset
-    mask = (offset < jnp.array(lengths)[:, None]) & (step < num_steps)
+    offset = np.arange(padded_length)
+    step = np.array(starts)[:, None] + offset
+    mask = (offset < np.array(lengths)[:, None]) & (step < num_steps)
     step = step % num_steps
-    tokens, action = jax.tree.map(lambda x: x[:, step], (tokens, transition.action))
-    mask = jnp.broadcast_to(mask, action.shape)
-    return Segments(tokens, action, mask, jnp.zeros(action.shape))
+    tokens, action = jax.tree.map(lambda x: np.asarray(x)[:, step], (tokens, transition.action))
+    mask = np.broadcast_to(mask, action.shape)
+    segments = Segments(tokens, action, mask, mask, np.zeros(action.shape, np.float32))
+    return jax.tree.map(jnp.asarray, segments)
 
 
 @functools.cache

@@ -13,8 +13,55 @@ _EARLY = {
 _SOURCE = (0.14, 0.38, 0.59, 0.81, 0.95, 0.98)
 
 
+_COLUMNS = (
+    "episode",
+    "fraction",
+    "low",
+    "high",
+    "mean_return",
+    "return_low",
+    "return_high",
+    "source_fraction",
+    "source_return",
+    "mean_length",
+    "num_compressions",
+)
+_WITHOUT_OPTIMUM = dict.fromkeys(
+    (
+        "optimum_mean",
+        "random_fraction_of_optimum",
+        "fraction_of_optimum",
+        "final_fraction_of_optimum",
+        "final_fraction_ci95",
+        "episodes_to_90_percent",
+        "regret",
+    )
+)
+
+
+def _returns(final, overall):
+    """What a summary says of plain returns."""
+    return {
+        "final_mean_return": final,
+        "final_mean_return_ci95": [final - 1, final + 1],
+        "mean_return_ci95": [overall - 1, overall + 1],
+        "random_mean_return": 0.4,
+        "source_mean_return": 15.0,
+        "source_final_mean_return": 16.5,
+        "final_share_of_source_return": final / 16.5,
+        "regret": 16.5 - overall,
+    }
+
+
 def write_evaluation(
-    run, /, *, name="held_out_greedy", method="CompAD", source_episodes=20, **changes
+    run,
+    /,
+    *,
+    name="held_out_greedy",
+    method="CompAD",
+    source_episodes=20,
+    has_optimum=True,
+    **changes,
 ):
     """Writes `<run>/eval/<name>/` with a curve that rises as early ones do, and then stays."""
     selection = changes.get("action_selection", "greedy")
@@ -52,6 +99,7 @@ def write_evaluation(
                 "task": [row, 3],
                 "optimum": 17.0,
                 "mean_return": 16.5,
+                "final_mean_return": 16.5 * final - row,
                 "final_fraction_of_optimum": final - 0.01 * row,
             }
             for row in range(8)
@@ -94,18 +142,26 @@ def write_evaluation(
         "max_compress_length": 20,
         "max_uncompressed_length": 20,
         "horizon": 20,
+        **_returns(16.5 * final, 16.5 * float(fraction.mean())),
+        **({} if has_optimum else _WITHOUT_OPTIMUM),
         **changes,
     }
+    if not has_optimum:
+        for task in summary["per_task"]:
+            task |= {"optimum": None, "final_fraction_of_optimum": None}
     directory = os.path.join(run, "eval", name)
     os.makedirs(directory)
     with open(os.path.join(directory, "summary.json"), "w", encoding="utf-8") as file:
         json.dump(summary, file)
     with open(os.path.join(directory, "curve.csv"), "w", encoding="utf-8") as file:
-        file.write("episode,fraction,low,high,mean_return,source_fraction,num_compressions\n")
+        file.write(",".join(_COLUMNS) + "\n")
         for i, value in enumerate(fraction):
-            low, high = value - half[i], value + half[i]
-            taught = source[i] if i < len(source) else ""
-            file.write(f"{i + 1},{value},{low},{high},{16.5 * value},{taught},{compressions[i]}\n")
+            shares = [value, value - half[i], value + half[i]]
+            taught = [source[i], 16.5 * source[i]] if i < len(source) else ["", ""]
+            if not has_optimum:
+                taught[0] = ""
+            row = [i + 1, *(shares if has_optimum else [""] * 3), *(16.5 * x for x in shares)]
+            file.write(",".join(map(str, [*row, *taught, 20.0, compressions[i]])) + "\n")
     return directory
 
 

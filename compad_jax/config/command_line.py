@@ -30,10 +30,10 @@ class Arguments:
     compare: tuple[str, ...] = ()  # Run directories to compare; then `config` is unused.
 
 
-def run_program(main: Callable[[Arguments], None]) -> None:
-    """Runs a program on the command line; with --help, prints what its file says of it."""
+def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> None:
+    """Runs a program on the command line; with --help, prints its usage, or its file's."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(sys.modules[main.__module__].__doc__)
+        print(usage or sys.modules[main.__module__].__doc__)
         print("Every setting and its default: compad_jax/config.py")
         return
     with one_line_errors():

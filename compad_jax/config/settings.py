@@ -89,7 +89,7 @@ class UcbConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PpoConfig:
-    """Proximal policy optimisation; the defaults are the seed's."""
+    """Proximal policy optimisation; the defaults are the original system's."""
 
     rollout_length: Count = 80  # Environment steps a stream between updates.
     batch_size: Count = 40
@@ -146,14 +146,19 @@ class ModelConfig:
     tf_dim_feedforward: Count = 256
     tf_dropout: Ratio = 0.0
     tf_attn_dropout: Ratio = 0.0
-    n_latent: Natural = 20  # 0: AD.
+    n_latent: Natural = 20  # 0: no memory, which is AD.
     encoder_n_layer: Count = 2
     encoder_n_head: Count = 4
-    memory_update: Annotated[str, Choice(("replace", "gated"))] = "replace"
+    memory_update: str = "replace"  # The memory rule, see compad_jax/models/memory/.
     bptt_depth: Natural = 0  # Compressions that gradients pass through; 0: all.
     reconstruction_weight: NonNegative = 0.0
     # auto: float32 on a CPU, bfloat16 on an accelerator; parameters are always float32.
     dtype: Annotated[str, Choice(("auto", "float32", "bfloat16"))] = "auto"
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a memory; a policy without one is AD."""
+        return self.n_latent > 0 and self.memory_update != "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,8 +277,8 @@ def _check_combinations(config: Config) -> None:
             width % count == 0, f"model.tf_n_embd={width}: must be a multiple of {heads}={count}"
         )
     require(
-        not (model.reconstruction_weight and not model.n_latent),
-        "model.reconstruction_weight: nothing to reconstruct from, model.n_latent is 0",
+        not model.reconstruction_weight or model.remembers,
+        "model.reconstruction_weight: nothing to reconstruct from without a memory",
     )
     for name in ("train_timesteps", "checkpoint_every", "eval_every"):
         steps = getattr(train, name)
@@ -294,12 +299,12 @@ def _check_window(config: Config) -> None:
     data, num_steps = config.data, config.source.num_steps
     if data.whole_history:
         require(
-            config.model.n_latent == 0 or data.max_compress_length == data.max_uncompressed_length,
+            not config.model.remembers or data.max_compress_length == data.max_uncompressed_length,
             "data.whole_history: needs data.max_compress_length = data.max_uncompressed_length, "
             "or the last positions of a window would hardly be trained",
         )
         return
-    depth = data.max_compression_depth if config.model.n_latent else 0
+    depth = data.max_compression_depth if config.model.remembers else 0
     longest = depth * data.max_compress_length + data.max_uncompressed_length
     require(
         longest <= num_steps,

@@ -14,7 +14,8 @@ from compad_jax.envs import make_env
 from compad_jax.envs.protocol import make_tasks
 from compad_jax.envs.split import choose_tasks
 from compad_jax.envs.tabular import optimal_returns
-from compad_jax.evaluation.evaluate_run import source_curve
+from compad_jax.evaluation.evaluate_run import source_of
+from compad_jax.evaluation.statistics import fractions
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler
 from compad_jax.training.losses import loss_floor
@@ -104,14 +105,21 @@ def describe_source(config: Config, tasks: np.ndarray, entropy: jax.Array) -> Fa
         entropy: float [rows, T], of its policy, in nats.
 
     Returns:
-        Its return, as a share of the optimum, by episode, and its entropy by step.
+        Its return by episode, as a share of the optimum or, where none is known, of its best
+        episode (`relative_to` says which), and its entropy by step.
     """
     env = make_env(config.env)
     chosen = choose_tasks(env.num_tasks, config.env.num_tasks)
     optimum = optimal_returns(env, make_tasks(env, chosen[tasks]))
+    curve = source_of(config, tasks).curve
+    shares = fractions(curve, optimum)
+    if shares is None:
+        best = curve.mean((1, 2)).max(initial=0.0)
+        shares = curve / best if best > 0 else np.zeros_like(curve)
     return {
         "name": config.source.name,
-        "fraction_of_optimum": as_list(source_curve(config, tasks, np.asarray(optimum))),
+        "relative_to": "its best episode" if fractions(curve, optimum) is None else "the optimum",
+        "fraction_of_optimum": as_list(shares.mean((1, 2))),
         "entropy": as_list(entropy.mean(0)),
     }
 

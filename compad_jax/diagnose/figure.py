@@ -51,9 +51,9 @@ def title_of(facts: Facts) -> str:
 
 
 def _source(axes: Axes, facts: Facts) -> None:
-    curve = facts["source"]["fraction_of_optimum"]
+    curve, whole = facts["source"]["fraction_of_optimum"], facts["source"]["relative_to"]
     axes.plot(range(1, len(curve) + 1), curve, color=INK, **_dots(curve))
-    axes.set(ylim=(0, 1.05), xlabel="Episode of the source", ylabel="Share of the optimum")
+    axes.set(ylim=(0, 1.05), xlabel="Episode of the source", ylabel=f"Share of {whole}")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_title("Return of the source", loc="left", size=9)

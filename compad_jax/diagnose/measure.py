@@ -85,7 +85,7 @@ def _measure(config: Config, workdir: str, parts: Parts) -> Facts:
     history, sample = load_histories(config), parts.make_sampler(config)
     split = split_tasks(len(history.transition.action), config.env)
     train = _draw(config, history, split.train, sample, jax.random.key(0))
-    has_memory = config.model.n_latent > 0
+    has_memory = config.model.remembers
     num_steps, num_actions = config.source.num_steps, env.spec.num_actions
     run = None
     if has_checkpoint(workdir):
@@ -129,7 +129,7 @@ def _measure_run(
     policy, step, params = restore_policy(config, workdir, which, parts.make_policy)
     params = jax.device_put(params, jax.devices()[0])
     measure = jax.jit(partial(token_losses, policy, smoothing=smoothing))
-    describe = partial(describe_policy, measure, params, has_memory=config.model.n_latent > 0)
+    describe = partial(describe_policy, measure, params, has_memory=config.model.remembers)
     batch = jax.tree.map(lambda x: x[0], train.segments)
     return {
         "step": step,
@@ -153,7 +153,8 @@ def _data_rows(facts: Facts) -> list[tuple[str, str]]:
     sampling, loss, source = facts["sampling"], facts["loss"], facts["source"]
     curve, entropy = source["fraction_of_optimum"], source["entropy"]
     lengths = [int(n) for n in sampling["segment_lengths"]]
-    gain = "{:.0%} to {:.0%} of the optimum".format(*source_gain(curve)) if curve else "no episode"
+    gain = "{:.0%} to {:.0%} of ".format(*source_gain(curve)) if curve else "no episode"
+    gain += source["relative_to"] if curve else ""
     return [
         (f"source, {source['name']}", f"{gain}, {len(curve)} episodes"),
         ("entropy of the source", f"{entropy[0]:.2f} to {entropy[-1]:.2f} nats"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,7 @@ Measure = Callable[[Params, Segments], dict[str, jax.Array]]  # See `token_losse
 _MAX_POSITIONS = 200_000  # That a policy reads: seconds on a CPU.
 _PARTS = {
     "embedding": "embedding",
-    "compressor": "compressor",
-    "initial_latents": "compressor",
+    "memory": "memory",
     "reconstructor": "reconstructor",
 }  # All other parameters are the decoder's.
 
@@ -72,17 +72,17 @@ def token_losses(
 
     Returns:
         Float32 [B, S, L]: `loss` in nats; `correct`, 1 where the likeliest action was taken;
-        with a memory, the losses `zeroed` (all latents zero) and `swapped` (those of the
+        with a memory, the losses `zeroed` (all its numbers zero) and `swapped` (those of the
         window before in the batch).
     """
     logits, memories = unroll(policy, params, segments)
     loss = partial(smoothed_cross_entropy, action=segments.action, smoothing=smoothing)
     correct = (logits.argmax(-1) == segments.action).astype(jnp.float32)
     losses = {"loss": loss(logits), "correct": correct}
-    if policy.config.n_latent:
+    if policy.config.remembers:
         decode = partial(_decode, policy, params, segments)
-        losses["zeroed"] = loss(decode(jnp.zeros_like(memories)))
-        losses["swapped"] = loss(decode(jnp.roll(memories, 1, axis=1)))
+        losses["zeroed"] = loss(decode(jax.tree.map(jnp.zeros_like, memories)))
+        losses["swapped"] = loss(decode(jax.tree.map(lambda x: jnp.roll(x, 1, axis=1), memories)))
     return losses
 
 
@@ -111,14 +111,16 @@ def gradient_norms(
     return {name: float(norm) for name, norm in jax.jit(norms)(params).items()}
 
 
-def _decode(policy: Policy, params: Params, segments: Segments, memories: jax.Array) -> jax.Array:
-    """Logits [B, S, L, A] of segments [B, S, L] with given memories [S, B, M, D]."""
+def _decode(policy: Policy, params: Params, segments: Segments, memories: Any) -> jax.Array:
+    """Logits [B, S, L, A] of segments [B, S, L] with given memories [S, B, ...]."""
+    apply = partial(policy.apply, {"params": params})
+
+    def decode(memory_and_embeddings: tuple[Any, jax.Array]) -> jax.Array:
+        memory, embeddings = memory_and_embeddings
+        return apply(apply(memory, method="read"), embeddings, method="decode")[0]
+
     tokens = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), segments.tokens)
-    variables = {"params": params}
-    embeddings = policy.apply(variables, tokens, method="embed")
-    logits = jax.lax.map(
-        lambda args: policy.apply(variables, *args, method="decode")[0], (memories, embeddings)
-    )
+    logits = jax.lax.map(decode, (memories, apply(tokens, method="embed")))
     return jnp.swapaxes(logits, 0, 1)
 
 

@@ -35,7 +35,7 @@ def judge(facts: Facts) -> list[Verdict]:
     """
     sampling, loss, run = facts["sampling"], facts["loss"], facts["run"]
     verdicts = [
-        judge_source(facts["source"]["fraction_of_optimum"]),
+        judge_source(facts["source"]["fraction_of_optimum"], facts["source"]["relative_to"]),
         judge_targets(sampling, loss),
         judge_room(loss),
         judge_rewards(sampling),
@@ -52,12 +52,12 @@ def judge(facts: Facts) -> list[Verdict]:
     return verdicts
 
 
-def judge_source(curve: list[float]) -> Verdict:
-    """Whether there is learning to distil; the curve is a share of the optimum by episode."""
+def judge_source(curve: list[float], relative_to: str = "the optimum") -> Verdict:
+    """Whether there is learning to distil; the curve holds shares of something by episode."""
     if len(curve) < 2:
         return Verdict(True, f"a history holds {len(curve)} whole episodes: no learning to distil")
     first, last = source_gain(curve)
-    numbers = f"{first:.0%} of the optimum in its first tenth of episodes, {last:.0%} in its last"
+    numbers = f"{first:.0%} of {relative_to} in its first tenth of episodes, {last:.0%} in its last"
     if last - first < _LEARNS:
         return Verdict(True, f"the source hardly learns, {numbers}: there is nothing to distil")
     return Verdict(False, f"the source learns: {numbers}")

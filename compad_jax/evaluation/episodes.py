@@ -1,4 +1,4 @@
-"""Returns of a frozen policy that learns in context: tasks x seeds, greedy and sampled."""
+"""Episodes of a frozen policy that learns in context: tasks x seeds, greedy and sampled."""
 
 import time
 from collections.abc import Callable
@@ -15,58 +15,61 @@ from compad_jax.evaluation.rollout import init_rollout, make_rollout
 from compad_jax.models import Params, Policy
 
 SELECTIONS = ("greedy", "sample")
+_MAX_STEPS = 10_000  # Of a dispatch: between two, Ctrl-C is heard.
 
 
-class Speed(NamedTuple):
-    """What the rollouts cost, without compilation."""
+class Episodes(NamedTuple):
+    """What was played, selections in the order of `SELECTIONS`, and what it cost."""
 
-    steps_per_second: float
+    returns: np.ndarray  # float [2, E, G, R]
+    lengths: np.ndarray  # int [2, E, G, R], steps of each episode.
+    num_compressions: np.ndarray  # int [2, E, G, R], done by the end of each episode.
+    steps_per_second: float  # Without compilation.
     late_to_early: float  # Time of a step, last tenth of the dispatches over the first tenth.
-    num_compressions: np.ndarray  # int [E], done by the end of each episode.
 
 
 def make_episodes(
     config: Config, policy: Policy, env: Env, tasks: Any, num_episodes: int
-) -> Callable[[Params], tuple[np.ndarray, Speed]]:
+) -> Callable[[Params], Episodes]:
     """Builds the function that plays all episodes, both ways to act in one batch.
+
+    All rollouts act in lockstep until each of them has finished its episodes; what a rollout
+    does after its last one is not counted.
 
     Args:
         config: `eval`'s seeds and chunks, and the label smoothing of the training.
         policy: the policy.
         env: the environment.
         tasks: [G, ...].
-        num_episodes: of each rollout, E.
+        num_episodes: of each rollout, E; of any length.
 
     Returns:
-        Function params -> (returns float [2, E, G, R] in the order of `SELECTIONS`, cost).
-        It compiles at its first call.
+        Function params -> episodes. It compiles at its first call.
     """
     shape = (len(SELECTIONS), num_tasks_of(tasks), config.eval.num_seeds)
     chunk = min(config.eval.chunk_episodes, num_episodes)
+    num_steps = min(chunk * env.spec.horizon, _MAX_STEPS)
     rollouts = _plan_rollouts(tasks, shape, config.eval.seed)
     programs: list[Any] = []
 
-    def play_all(params: Params) -> tuple[np.ndarray, Speed]:
+    def play_all(params: Params) -> Episodes:
         if not programs:  # Apart from the clock below.
-            programs.extend(_load_programs(config, policy, env, chunk, params, rollouts))
+            programs.extend(
+                _load_programs(config, policy, env, num_steps, params, rollouts, num_episodes)
+            )
         start, shardings, play = programs
         state = jax.device_put(start(params, *rollouts), shardings)
-        parts, compressions, seconds = [], [], []
-        for _ in range(-(-num_episodes // chunk)):
+        seconds = []
+        while np.asarray(state.tally.episode).min() < num_episodes:
             begin = time.monotonic()
-            state, returns, done = play(params, state)
-            parts.append(np.asarray(returns))
-            compressions.append(np.asarray(done))
+            state = jax.block_until_ready(play(params, state))
             seconds.append(time.monotonic() - begin)
-        returns = np.concatenate(parts)
-        num_steps = returns.size * env.spec.horizon
-        speed = Speed(
-            num_steps / sum(seconds),
-            _late_to_early(seconds),
-            np.concatenate(compressions)[:num_episodes],
+        returns, lengths, num_compressions = (
+            np.moveaxis(np.asarray(x).reshape(*shape, num_episodes), -1, 1) for x in state.tally[:3]
         )
-        by_selection = returns[:num_episodes].reshape(num_episodes, *shape)
-        return np.moveaxis(by_selection, 0, 1), speed
+        steps_per_second = len(seconds) * num_steps * int(np.prod(shape)) / sum(seconds)
+        late_to_early = _late_to_early(seconds)
+        return Episodes(returns, lengths, num_compressions, steps_per_second, late_to_early)
 
     return play_all
 
@@ -92,13 +95,16 @@ def _load_programs(
     config: Config,
     policy: Policy,
     env: Env,
-    chunk: int,
+    num_steps: int,
     params: Params,
     rollouts: tuple[Any, jax.Array, jax.Array],
+    num_episodes: int,
 ) -> tuple[jax.stages.Compiled, Any, jax.stages.Compiled]:
     """The program that starts the rollouts, shardings of its state, the one that plays on."""
     init = jax.jit(
-        lambda params, *rollouts: init_rollout(policy, params, env, *rollouts),
+        lambda params, *rollouts: init_rollout(
+            policy, params, env, *rollouts, num_episodes=num_episodes
+        ),
         compiler_options=quick_compile_options(),
     )
     start = init.lower(params, *rollouts).compile()
@@ -108,7 +114,7 @@ def _load_programs(
         policy,
         env,
         smoothing=config.optimizer.label_smoothing,
-        num_episodes=chunk,
+        num_steps=num_steps,
         shardings=shardings,
     )
     play = play.lower(params, jax.device_put(state, shardings)).compile()

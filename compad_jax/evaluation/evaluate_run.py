@@ -12,11 +12,18 @@ from compad_jax.envs import make_env
 from compad_jax.envs.protocol import Env
 from compad_jax.envs.split import tasks_of
 from compad_jax.envs.tabular import optimal_returns, random_returns
-from compad_jax.evaluation.episodes import SELECTIONS, make_episodes
-from compad_jax.evaluation.statistics import Returns, claim, summarise, write_curve, write_summary
+from compad_jax.evaluation.episodes import SELECTIONS, Episodes, make_episodes
+from compad_jax.evaluation.result_files import check_directory, write_curve, write_summary
+from compad_jax.evaluation.statistics import (
+    Returns,
+    Source,
+    mean_fraction,
+    source_returns,
+    summarise,
+)
 from compad_jax.histories.collection import load_histories
 from compad_jax.models import make_policy
-from compad_jax.training.criteria import seed_criteria
+from compad_jax.training.criteria import original_criteria
 from compad_jax.training.loop import check_workdir
 from compad_jax.training.metrics_log import log_evaluation, read_metrics
 from compad_jax.training.restore import MakePolicy, restore_policy
@@ -36,56 +43,67 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
 
     Raises:
         ConfigError: nothing, or something else, was trained in `workdir`, or a different
-            evaluation would be replaced.
+            evaluation would be replaced; nothing has been played then.
     """
     check_workdir(config, workdir)
     env = make_env(config.env)
     policy, step, params = restore_policy(config, workdir, config.eval.checkpoint, make_policy)
+    directories = [os.path.join(workdir, "eval", _name(config, s, step)) for s in SELECTIONS]
+    for directory in directories:
+        check_directory(directory, step, to_dict(config))
     indices, tasks = tasks_of(env, config.env, config.eval.split)
-    play = make_episodes(config, policy, env, tasks, config.eval.num_episodes)
-    returns, speed = play(params)
-    optimum, at_random = optimal_returns(env, tasks), random_returns(env, tasks)
-    assert optimum is not None and at_random is not None
-    source = source_curve(config, indices, optimum)
-    facts = _facts(config, workdir, env, len(indices)) | {
-        "random_fraction_of_optimum": float((at_random / optimum).mean()),
-        "num_compressions": int(speed.num_compressions[-1]),
-        "env_steps_per_second": speed.steps_per_second,
-        "late_to_early_step_time": speed.late_to_early,
+    played = make_episodes(config, policy, env, tasks, config.eval.num_episodes)(params)
+    optimum, source = optimal_returns(env, tasks), source_of(config, indices)
+    facts = _facts(config, workdir, env, played) | {
+        **_at_random(env, tasks, optimum),
+        "num_tasks": len(indices),
         "step": step,
         "num_parameters": sum(x.size for x in jax.tree.leaves(params)),
     }
     metrics = read_metrics(workdir)
-    directories = []
-    for index, selection in enumerate(SELECTIONS):
-        outcome = Returns(returns[index], optimum)
-        name = f"{config.eval.split}-{selection}-{config.eval.num_episodes}"
-        criteria = seed_criteria(metrics, outcome.returns, config, env.spec.num_actions)
-        summary = {"name": name, "action_selection": selection} | facts
-        summary |= summarise(outcome, np.asarray(tasks)) | {"criteria": criteria}
-        directory = os.path.join(workdir, "eval", name)
-        claim(directory, summary)
-        write_curve(directory, outcome, source, speed.num_compressions)
+    for index, (selection, directory) in enumerate(zip(SELECTIONS, directories, strict=True)):
+        outcome = Returns(played.returns[index], optimum)
+        compressions, lengths = played.num_compressions[index], played.lengths[index]
+        summary = {"name": os.path.basename(directory), "action_selection": selection} | facts
+        summary |= summarise(outcome, tasks, source) | {
+            "mean_episode_length": float(lengths.mean()),
+            "num_compressions": int(compressions.max()),
+            "criteria": original_criteria(metrics, outcome.returns, config, env.spec.num_actions),
+        }
+        os.makedirs(directory, exist_ok=True)
+        write_curve(directory, outcome, source, lengths, compressions)
         write_summary(directory, summary)  # Last: where it is, the evaluation is whole.
         log_evaluation(workdir, step, summary)
-        directories.append(directory)
     return directories
 
 
-def _facts(config: Config, workdir: str, env: Env, num_tasks: int) -> dict[str, Any]:
-    """What was evaluated, on what, and where."""
+def source_of(config: Config, indices: np.ndarray) -> Source:
+    """What the source earned on tasks, int [G], by `env` and `source` of the settings."""
+    steps = load_histories(config).transition
+    return source_returns(np.asarray(steps.reward)[indices], np.asarray(steps.done)[indices])
+
+
+def _name(config: Config, selection: str, step: int) -> str:
+    """Of the directory; a checkpoint before the last step of the training is named."""
+    name = f"{config.eval.split}-{selection}-{config.eval.num_episodes}"
+    return name if step == config.train.train_timesteps else f"{name}-step-{step}"
+
+
+def _facts(config: Config, workdir: str, env: Env, played: Episodes) -> dict[str, Any]:
+    """What was evaluated, how fast, and where."""
     return {
         "run": workdir,
-        "method": "CompAD" if config.model.n_latent else "AD",
+        "method": "CompAD" if config.model.remembers else "AD",
         "env": config.env.name,
         "source": config.source.name,
         "split": config.eval.split,
-        "num_tasks": num_tasks,
         "num_seeds": config.eval.num_seeds,
         "num_episodes": config.eval.num_episodes,
         "horizon": env.spec.horizon,
         "max_compress_length": config.data.max_compress_length,
         "max_uncompressed_length": config.data.max_uncompressed_length,
+        "env_steps_per_second": played.steps_per_second,
+        "late_to_early_step_time": played.late_to_early,
         "hardware": provenance.describe_hardware(),
         "versions": provenance.describe_versions(),
         "commit": provenance.describe_commit(),
@@ -93,19 +111,12 @@ def _facts(config: Config, workdir: str, env: Env, num_tasks: int) -> dict[str, 
     }
 
 
-def source_curve(config: Config, indices: np.ndarray, optimum: np.ndarray) -> np.ndarray:
-    """The source's own return on the same tasks, as a fraction of the optimum, [episodes].
-
-    Args:
-        config: `env` and `source`.
-        indices: int [G], the tasks.
-        optimum: float [G].
-
-    Returns:
-        Mean over tasks and streams of every whole episode.
-    """
-    reward = load_histories(config).transition.reward[indices]
-    horizon = config.env.horizon
-    whole = reward.shape[-1] // horizon * horizon
-    returns = reward[..., :whole].reshape(*reward.shape[:2], -1, horizon).sum(-1)
-    return np.asarray((returns / optimum[:, None, None]).mean((0, 1)))
+def _at_random(env: Env, tasks: Any, optimum: np.ndarray | None) -> dict[str, float | None]:
+    """What uniformly random actions earn, where that is known."""
+    at_random = random_returns(env, tasks)
+    if at_random is None:
+        return {"random_mean_return": None, "random_fraction_of_optimum": None}
+    return {
+        "random_mean_return": float(at_random.mean()),
+        "random_fraction_of_optimum": mean_fraction(at_random[:, None], optimum),
+    }

@@ -7,22 +7,35 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.envs import protocol
-from compad_jax.models import Params, Policy, init_window, observe
-from compad_jax.models.tokens import first_tokens
-from compad_jax.training.losses import undo_smoothing
-from compad_jax.types import Tokens, Transition, Window
+from compad_jax.evaluation.acting import (
+    ActingState,
+    Seen,
+    act,
+    first_seen,
+    init_acting,
+    step_keys,
+)
+from compad_jax.models import Params, Policy
+from compad_jax.types import Transition
+
+
+class Tally(NamedTuple):
+    """What the first E episodes of B rollouts came to, whatever their lengths."""
+
+    returns: jax.Array  # float [B, E]; of the current episode, so far.
+    lengths: jax.Array  # int [B, E], steps.
+    num_compressions: jax.Array  # int [B, E], of the rollout by the end of the episode.
+    episode: jax.Array  # int [B], the current one; E or more: all are finished.
 
 
 class RolloutState(NamedTuple):
     """Where B rollouts stand; nothing in it grows."""
 
-    window: Window
-    tokens: Tokens  # [B, 1], what the policy sees next.
+    acting: ActingState
+    seen: Seen  # [B], what the policy reads next.
     episode: protocol.EpisodeState  # [B]
     tasks: Any  # [B, ...]
-    keys: jax.Array  # PRNG keys [B].
-    greedy: jax.Array  # bool [B], take the likeliest action instead of sampling.
-    step: jax.Array  # int []
+    tally: Tally
 
 
 class StepRecord(NamedTuple):
@@ -39,6 +52,8 @@ def init_rollout(
     tasks: Any,
     keys: jax.Array,
     greedy: jax.Array,
+    *,
+    num_episodes: int,
 ) -> RolloutState:
     """Starts B rollouts with empty histories.
 
@@ -49,22 +64,31 @@ def init_rollout(
         tasks: [B, ...].
         keys: PRNG keys [B]; a rollout depends on its own key only.
         greedy: bool [B].
+        num_episodes: how many of each rollout are counted, E.
 
     Returns:
         The state before the first step.
     """
     chex.assert_equal_shape_prefix([*jax.tree.leaves(tasks), keys, greedy], 1)
-    batch = len(greedy)
     reset_keys = jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys)
     episode, obs = jax.vmap(lambda k, t: protocol.reset(env, k, t))(reset_keys, tasks)
     return RolloutState(
-        window=init_window(policy, params, batch),
-        tokens=first_tokens(obs[:, None]),
+        acting=init_acting(policy, params, keys, greedy),
+        seen=first_seen(obs),
         episode=episode,
         tasks=tasks,
-        keys=keys,
-        greedy=greedy,
-        step=jnp.ones((), jnp.int32),
+        tally=_empty_tally(len(greedy), num_episodes),
+    )
+
+
+def _empty_tally(batch: int, num_episodes: int) -> Tally:
+    """Every array has a buffer of its own, which can be donated."""
+    shape = (batch, num_episodes)
+    return Tally(
+        returns=jnp.zeros(shape, jnp.float32),
+        lengths=jnp.zeros(shape, jnp.int32),
+        num_compressions=jnp.zeros(shape, jnp.int32),
+        episode=jnp.zeros(batch, jnp.int32),
     )
 
 
@@ -83,28 +107,26 @@ def rollout_step(
     Returns:
         The next state and the record of the step.
     """
-    window, logits = observe(policy, params, state.window, state.tokens)
-    keys = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, state.step)))(state.keys)
-    sampled = jax.vmap(jax.random.categorical)(keys[:, 0], undo_smoothing(logits, smoothing))
-    action = jnp.where(state.greedy, logits.argmax(-1), sampled)
+    keys = step_keys(state.acting.keys, state.acting.step)[:, 1]
+    acting, logits = act(policy, smoothing, params, state.acting, state.seen)
     step = jax.vmap(lambda k, s, a, t: protocol.step(env, k, s, a, t))
-    timestep = step(keys[:, 1], state.episode, action, state.tasks)
-    transition = Transition(
-        obs=state.tokens.obs[:, 0],
-        action=timestep.action,
-        reward=timestep.reward,
-        next_obs=timestep.next_obs,
-        done=timestep.done,
-    )
-    tokens = Tokens(
-        previous=jax.tree.map(lambda x: x[:, None], transition),
-        is_first=jnp.zeros((len(action), 1), bool),
-        obs=timestep.obs[:, None],
-    )
-    after = state._replace(
-        window=window, tokens=tokens, episode=timestep.state, step=state.step + 1
-    )
+    timestep = step(keys, state.episode, acting.action, state.tasks)
+    seen = Seen(timestep.obs, timestep.reward, timestep.done, timestep.next_obs, timestep.action)
+    tally = _count(state.tally, seen, acting.window.num_compressions)
+    transition = Transition(state.seen.obs, seen.action, seen.reward, seen.final_obs, seen.done)
+    after = RolloutState(acting, seen, timestep.state, state.tasks, tally)
     return after, StepRecord(transition, logits)
+
+
+def _count(tally: Tally, seen: Seen, num_compressions: jax.Array) -> Tally:
+    """Adds a step to the episode that it belongs to; episodes beyond the last are ignored."""
+    place = jnp.arange(len(tally.episode)), tally.episode
+    return Tally(
+        returns=tally.returns.at[place].add(seen.reward, mode="drop"),
+        lengths=tally.lengths.at[place].add(1, mode="drop"),
+        num_compressions=tally.num_compressions.at[place].set(num_compressions, mode="drop"),
+        episode=tally.episode + seen.done,
+    )
 
 
 def make_rollout(
@@ -112,40 +134,30 @@ def make_rollout(
     env: protocol.Env,
     *,
     smoothing: float,
-    num_episodes: int,
+    num_steps: int,
     shardings: RolloutState | None = None,
 ) -> Any:
-    """Builds the jitted function that plays `num_episodes` episodes.
+    """Builds the jitted function that plays on for `num_steps` steps.
 
-    Calling it again with the state it returned goes on with the same histories, so a
-    rollout of any length needs the memory of one call.
+    Episodes have any length: what they came to is in the state's `tally`. Calling the function
+    again with the state it returned goes on with the same histories, and memory does not grow
+    with the number of steps.
 
     Args:
         policy: the policy.
-        env: the environment, with episodes of exactly `env.spec.horizon` steps.
+        env: the environment.
         smoothing: see `rollout_step`.
-        num_episodes: episodes a call, E.
+        num_steps: steps a call.
         shardings: of the state; the same before and after a call.
 
     Returns:
-        Function (params, state) -> (state, returns float [E, B], compressions done by the
-        end of each episode int [E]); the state is donated.
+        Function (params, state) -> state; the state is donated.
     """
 
-    def play_episode(
-        params: Params, state: RolloutState
-    ) -> tuple[RolloutState, tuple[jax.Array, jax.Array]]:
-        def act(state: RolloutState, _: None) -> tuple[RolloutState, jax.Array]:
-            state, record = rollout_step(policy, params, env, smoothing, state)
-            return state, record.transition.reward
+    def play(params: Params, state: RolloutState) -> RolloutState:
+        def step(_: jax.Array, state: RolloutState) -> RolloutState:
+            return rollout_step(policy, params, env, smoothing, state)[0]
 
-        state, rewards = jax.lax.scan(act, state, length=env.spec.horizon)
-        return state, (rewards.sum(0), state.window.num_compressions)
+        return jax.lax.fori_loop(0, num_steps, step, state)
 
-    def play(params: Params, state: RolloutState) -> tuple[RolloutState, jax.Array, jax.Array]:
-        state, (returns, num_compressions) = jax.lax.scan(
-            lambda state, _: play_episode(params, state), state, length=num_episodes
-        )
-        return state, returns, num_compressions
-
-    return jax.jit(play, donate_argnums=1, out_shardings=(shardings, None, None))
+    return jax.jit(play, donate_argnums=1, out_shardings=shardings)

@@ -1,56 +1,106 @@
-"""What an evaluation found: the numbers, their confidence intervals, the files."""
+"""What an evaluation found: the numbers and their confidence intervals."""
 
-import csv
-import json
-import os
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from compad_jax.config.checks import ConfigError
-
 _NUM_BOOTSTRAP = 2000
-_SUMMARY = "summary.json"
 
 
 class Returns(NamedTuple):
     """Outcome of an evaluation for one way of selecting actions."""
 
     returns: np.ndarray  # float [E, G, R], of each episode.
-    optimum: np.ndarray  # float [G]
+    optimum: np.ndarray | None  # float [G]; None: not known.
 
 
-def summarise(outcome: Returns, tasks: np.ndarray) -> dict[str, Any]:
-    """The numbers that judge an evaluation.
+class Source(NamedTuple):
+    """What the source earned on the same tasks while it learned; None: it finished no episode."""
+
+    curve: np.ndarray  # float [episodes, G, R], those that every stream finished.
+    mean_return: float | None  # Of all its episodes.
+    final_mean_return: float | None  # Of the last tenth of each stream's episodes.
+
+
+def fractions(returns: np.ndarray, optimum: np.ndarray | None) -> np.ndarray | None:
+    """Returns as shares of the optimum.
+
+    Args:
+        returns: float [..., G, R].
+        optimum: float [G], or None.
+
+    Returns:
+        Float [..., G', R] of the tasks whose optimum is positive; None where there is none.
+    """
+    if optimum is None or not (optimum > 0).any():
+        return None
+    return returns[..., optimum > 0, :] / optimum[optimum > 0, None]
+
+
+def mean_fraction(returns: np.ndarray, optimum: np.ndarray | None) -> float | None:
+    """Mean share of the optimum; see `fractions`."""
+    shares = fractions(returns, optimum)
+    return None if shares is None else float(shares.mean())
+
+
+def summarise(outcome: Returns, tasks: Any, source: Source) -> dict[str, Any]:
+    """The numbers that judge an evaluation; None stands for what is not known.
 
     Args:
         outcome: returns [E, G, R] and optimum [G].
-        tasks: int [G, ...].
+        tasks: [G, ...].
+        source: what the source earned.
 
     Returns:
-        Part of `summary.json`.
+        Part of `summary.json`. "Final" is the last tenth of the episodes.
     """
-    fraction = outcome.returns / outcome.optimum[:, None]
-    tail = max(1, len(fraction) // 10)  # "Final" is the last tenth of the episodes.
-    final = fraction[-tail:].mean(0)
-    reached = fraction.mean((1, 2)) >= 0.9
-    per_task = [
-        {
-            "task": task.tolist(),
-            "optimum": float(outcome.optimum[i]),
-            "mean_return": float(outcome.returns[:, i].mean()),
-            "final_fraction_of_optimum": float(final[i].mean()),
-        }
-        for i, task in enumerate(tasks)
-    ]
+    returns, optimum = outcome
+    final = returns[-_tenth(len(returns)) :].mean(0)
+    mean_return, final_return = float(returns.mean()), float(final.mean())
     return {
-        "optimum_mean": float(outcome.optimum.mean()),
-        "mean_return": float(outcome.returns.mean()),
-        "fraction_of_optimum": float(fraction.mean()),
-        "final_fraction_of_optimum": float(final.mean()),
-        "final_fraction_ci95": [float(x) for x in bootstrap(final)],
-        "per_task": per_task,
-        "episodes_to_90_percent": int(reached.argmax()) + 1 if reached.any() else None,
+        "mean_return": mean_return,
+        "mean_return_ci95": _interval(returns.mean(0)),
+        "final_mean_return": final_return,
+        "final_mean_return_ci95": _interval(final),
+        "source_mean_return": source.mean_return,
+        "source_final_mean_return": source.final_mean_return,
+        "share_of_source_return": _share(mean_return, source.mean_return),
+        "final_share_of_source_return": _share(final_return, source.final_mean_return),
+        **_against_optimum(outcome, final, source),
+        "per_task": [
+            {
+                "task": _as_json(jax.tree.map(lambda x, i=i: np.asarray(x)[i], tasks)),
+                "optimum": None if optimum is None else float(optimum[i]),
+                "mean_return": float(returns[:, i].mean()),
+                "final_mean_return": float(final[i].mean()),
+                "final_fraction_of_optimum": mean_fraction(
+                    final[i : i + 1], None if optimum is None else optimum[i : i + 1]
+                ),
+            }
+            for i in range(len(final))
+        ],
+    }
+
+
+def _against_optimum(outcome: Returns, final: np.ndarray, source: Source) -> dict[str, Any]:
+    """Shares of the optimum over the tasks that have one, and the regret of an episode."""
+    returns, optimum = outcome
+    shares, final_shares = fractions(returns, optimum), fractions(final, optimum)
+    mean_optimum = None if optimum is None else float(optimum.mean())
+    reached = None if shares is None else shares.mean((1, 2)) >= 0.9
+    return {
+        "optimum_mean": mean_optimum,
+        "num_tasks_without_share": len(final) - (0 if final_shares is None else len(final_shares)),
+        "regret": _minus(mean_optimum, float(returns.mean())),
+        "final_regret": _minus(mean_optimum, float(final.mean())),
+        "source_regret": _minus(mean_optimum, source.mean_return),
+        "fraction_of_optimum": None if shares is None else float(shares.mean()),
+        "final_fraction_of_optimum": mean_fraction(final, optimum),
+        "final_fraction_ci95": None if final_shares is None else _interval(final_shares),
+        "episodes_to_90_percent": int(reached.argmax()) + 1
+        if reached is not None and reached.any()
+        else None,
     }
 
 
@@ -74,54 +124,62 @@ def bootstrap(values: np.ndarray) -> np.ndarray:
     return np.quantile(means, [0.025, 0.975], axis=0)
 
 
-def write_curve(
-    directory: str, outcome: Returns, source: np.ndarray, num_compressions: np.ndarray
-) -> None:
-    """Writes `curve.csv`, a line an episode."""
-    fraction = outcome.returns / outcome.optimum[:, None]
-    low, high = bootstrap(fraction)
-    with open(os.path.join(directory, "curve.csv"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            [
-                "episode",
-                "fraction",
-                "low",
-                "high",
-                "mean_return",
-                "source_fraction",
-                "num_compressions",
-            ]
-        )
-        for i in range(len(fraction)):
-            numbers = (fraction[i].mean(), low[i], high[i], outcome.returns[i].mean())
-            own = f"{source[i]:.6f}" if i < len(source) else ""
-            row = [i + 1, *(f"{x:.6f}" for x in numbers), own, int(num_compressions[i])]
-            writer.writerow(row)
-
-
-def claim(directory: str, summary: dict[str, Any]) -> None:
-    """Makes the directory of an evaluation.
+def source_returns(reward: np.ndarray, done: np.ndarray) -> Source:
+    """Adds up the finished episodes of histories, whatever their lengths.
 
     Args:
-        directory: may hold the same evaluation already.
-        summary: what `summary.json` will say.
+        reward: float [G, R, T].
+        done: bool [G, R, T], the episode ended with this step.
 
-    Raises:
-        ConfigError: a different evaluation is there.
+    Returns:
+        What the source earned.
     """
-    path = os.path.join(directory, _SUMMARY)
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            old = json.load(file)
-        for key in ("step", "num_seeds", "config"):
-            if old.get(key) != summary[key]:
-                raise ConfigError(f"{directory}: holds another evaluation ({key}); move it away")
-    os.makedirs(directory, exist_ok=True)
+    streams = [
+        _finished(*stream)
+        for stream in zip(
+            reward.reshape(-1, reward.shape[-1]), done.reshape(-1, done.shape[-1]), strict=True
+        )
+    ]
+    shortest = min(map(len, streams))
+    curve = np.stack([x[:shortest] for x in streams], -1).reshape(shortest, *reward.shape[:2])
+    streams = [x for x in streams if len(x)]
+    if not streams:
+        return Source(curve, None, None)
+    final = [x[-_tenth(len(x)) :].mean() for x in streams]
+    return Source(curve, float(np.mean([x.mean() for x in streams])), float(np.mean(final)))
 
 
-def write_summary(directory: str, summary: dict[str, Any]) -> None:
-    """Writes `summary.json`."""
-    with open(os.path.join(directory, _SUMMARY), "w", encoding="utf-8") as file:
-        json.dump(summary, file, indent=2)
-        file.write("\n")
+def _finished(reward: np.ndarray, done: np.ndarray) -> np.ndarray:
+    """Returns of the finished episodes of one stream, float [episodes]."""
+    last = np.flatnonzero(done)
+    total = np.cumsum(reward, dtype=np.float64)[last]
+    return np.diff(total, prepend=0.0)
+
+
+def _tenth(number: int) -> int:
+    return max(1, number // 10)
+
+
+def _interval(values: np.ndarray) -> list[float]:
+    return [float(x) for x in bootstrap(values)]
+
+
+def _share(value: float, whole: float | None) -> float | None:
+    return value / whole if whole is not None and whole > 0 else None
+
+
+def _minus(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+def _as_json(task: Any) -> Any:
+    """A task as lists and, where it has names, dictionaries."""
+    if hasattr(task, "_asdict"):
+        task = task._asdict()
+    if hasattr(task, "__dataclass_fields__"):
+        task = {name: getattr(task, name) for name in task.__dataclass_fields__}
+    if isinstance(task, dict):
+        return {str(name): _as_json(value) for name, value in task.items()}
+    if isinstance(task, list | tuple):
+        return [_as_json(value) for value in task]
+    return np.asarray(task).tolist()

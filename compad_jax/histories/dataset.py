@@ -1,4 +1,4 @@
-"""Histories as they lie on the device, a row each."""
+"""Histories as they lie on the devices, a row each."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -6,69 +6,120 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from compad_jax.backend import sharding
 from compad_jax.backend.process import quick_compile_options
 from compad_jax.config import Config
 from compad_jax.envs.protocol import EnvSpec
 from compad_jax.types import History, Transition
 
+_EQUAL = 1e-3  # Share by which stored log-probabilities of equally likely actions may differ.
+
 
 class Dataset(NamedTuple):
-    """Histories on the device; a row is one history of one task."""
+    """Histories; a row is one history of one task. The devices share the rows."""
 
     transition: Transition  # [rows, T]
-    floor: jax.Array  # float [rows, T], lowest expected loss of each action, in nats.
+    is_target: jax.Array  # bool [rows, T], see `is_informative`.
+    floor: jax.Array  # float [rows, T], lowest expected loss in nats; NaN: not known.
     task: jax.Array  # int [rows], index of the task.
+    num_rows: jax.Array  # int [], histories; rows beyond them only fill the devices.
+
+
+def is_informative(log_probs: jax.Array) -> jax.Array:
+    """Whether a source preferred any action: where none, there is nothing to imitate.
+
+    Only exact uniformity counts, up to a rounding to float16: a source that is nearly uniform
+    explores, and a student must learn to explore.
+
+    Args:
+        log_probs: of its policy, float [..., A]; -inf is allowed.
+
+    Returns:
+        bool [...].
+    """
+    log_probs = log_probs.astype(jnp.float32)
+    highest = log_probs.max(-1)
+    return highest - log_probs.min(-1) > _EQUAL * jnp.abs(highest)
 
 
 def make_datasets(
     history: History,
     parts: Mapping[str, np.ndarray],
     floor_fn: Callable[[jax.Array], jax.Array],
-    placement: jax.sharding.Sharding | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Dataset]:
-    """Puts the histories of some tasks on the device, part by part.
+    """Puts the histories of some tasks on the devices, part by part.
 
     Args:
         history: [G, R, T].
-        parts: which of the G tasks are in each part, int [.]; no other reaches the device.
+        parts: which of the G tasks are in each part, int [.]; nothing of other tasks reaches
+            a device.
         floor_fn: lowest expected loss of each action, float [...], by the source's
             log-probabilities [..., A].
-        placement: which devices hold it all; None: the first.
+        mesh: the devices that share the rows; None: the first holds all.
 
     Returns:
-        The histories of the tasks of each part, a row each; their types are those of
-        `dataset_shapes`.
+        The histories of the tasks of each part, a row each; shapes, types and shardings are
+        those of `dataset_shapes`. Without log-probabilities every action is a target and no
+        floor is known.
     """
-    floor_fn = jax.jit(floor_fn, compiler_options=quick_compile_options())
-    floor = np.asarray(floor_fn(history.log_probs))
+    describe = jax.jit(
+        lambda log_probs: (is_informative(log_probs), floor_fn(log_probs)),
+        compiler_options=quick_compile_options(),
+    )
 
-    def select(tasks: np.ndarray) -> Dataset:
-        rows = jax.tree.map(lambda x: _merge(x[tasks]), (history.transition, floor))
-        rows = *rows, np.repeat(tasks, floor.shape[1])
-        return Dataset(*jax.device_put(jax.tree.map(_widen, rows), placement))
+    def place(tasks: np.ndarray) -> Dataset:
+        num_streams = history.transition.action.shape[1]
+        num_rows = len(tasks) * num_streams
+        filled = np.minimum(np.arange(_fill(num_rows, mesh)), num_rows - 1)
+        task, stream = tasks[filled // num_streams], filled % num_streams
+        rows = jax.tree.map(lambda x: _typed(x[task, stream]), history)
+        rows = rows, task.astype(np.int32)
+        (transition, log_probs), task = jax.device_put(rows, _placement(mesh))
+        if log_probs is not None:
+            is_target, floor = describe(log_probs)
+        else:
+            shape = transition.action.shape
+            known = np.ones(shape, bool), np.full(shape, np.nan, np.float32)
+            is_target, floor = jax.device_put(known, _placement(mesh))
+        count = jax.device_put(np.int32(num_rows), mesh and sharding.replicated(mesh))
+        return Dataset(transition, is_target, floor, task, count)
 
-    return {name: select(tasks) for name, tasks in parts.items()}
-
-
-def dataset_shapes(config: Config, spec: EnvSpec, num_tasks: int) -> Dataset:
-    """What `make_datasets` will return for a part of so many tasks: shapes and types, no values."""
-    rows, num_steps = num_tasks * config.source.num_streams, config.source.num_steps
-
-    def array(dtype: Any, *last: int) -> Any:
-        return jax.ShapeDtypeStruct((rows, num_steps, *last), dtype)
-
-    obs = array(spec.obs_dtype, spec.obs_size)
-    transition = Transition(obs, array(jnp.int32), array(jnp.float32), obs, array(jnp.bool_))
-    task: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
-    return Dataset(transition, array(jnp.float32), task)
-
-
-def _widen(x: np.ndarray) -> np.ndarray:
-    """Integers of any size as int32: how small a store can keep them depends on their values."""
-    return x.astype(np.int32) if x.dtype.kind in "iu" else x
+    return {name: place(tasks) for name, tasks in parts.items()}
 
 
-def _merge(x: np.ndarray) -> np.ndarray:
-    """[tasks, R, ...] -> [tasks * R, ...]."""
-    return x.reshape(-1, *x.shape[2:])
+def dataset_shapes(
+    config: Config, spec: EnvSpec, num_tasks: int, mesh: Mesh | None = None
+) -> Dataset:
+    """What `make_datasets` will return for a part of so many tasks: all but the values."""
+    rows = _fill(num_tasks * config.source.num_streams, mesh)
+    steps = (rows, config.source.num_steps)
+
+    def array(dtype: Any, *shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=_placement(mesh))
+
+    obs = array(spec.obs_dtype, *steps, spec.obs_size)
+    action, reward, flag = (array(dtype, *steps) for dtype in (jnp.int32, jnp.float32, jnp.bool_))
+    whole = mesh and sharding.replicated(mesh)
+    count: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+    transition = Transition(obs, action, reward, obs, flag)
+    return Dataset(transition, flag, reward, array(jnp.int32, rows), count)
+
+
+def _placement(mesh: Mesh | None) -> jax.sharding.NamedSharding | None:
+    return None if mesh is None else sharding.split_batch(mesh)
+
+
+def _fill(num_rows: int, mesh: Mesh | None) -> int:
+    """The next number of rows that the devices share evenly."""
+    size = mesh.size if mesh else 1
+    return -(-num_rows // size) * size
+
+
+def _typed(x: np.ndarray) -> np.ndarray:
+    """Integers as int32: how small a store can keep them depends on their values."""
+    if x.dtype.kind in "iu":
+        return x.astype(np.int32)
+    return x.astype(np.float32) if x.dtype == np.float64 else x

@@ -35,12 +35,12 @@ def plan_segments(config: Config) -> SegmentPlan:
     data = config.data
     compress = (data.min_compress_length, data.max_compress_length)
     last = (data.min_uncompressed_length, data.max_uncompressed_length)
-    if not config.model.n_latent:
+    if not config.model.remembers:
         compress = last
     if data.whole_history:
         bounds = [compress] * math.ceil(config.source.num_steps / compress[0])
     else:
-        depth = data.max_compression_depth if config.model.n_latent else 0
+        depth = data.max_compression_depth if config.model.remembers else 0
         bounds = [compress] * depth + [last]
     lows, highs = zip(*bounds, strict=True)
     return SegmentPlan(lows, highs, data.whole_history)
@@ -77,8 +77,8 @@ def sample_segments(
 
 def _sample_window(uniform: jax.Array, dataset: Dataset, plan: SegmentPlan) -> Segments:
     """One window of one history, [S, L], by 2 + S numbers in [0, 1)."""
-    num_rows, num_steps = dataset.floor.shape
-    row = _below(uniform[0], num_rows)
+    num_steps = dataset.transition.action.shape[1]
+    row = _below(uniform[0], dataset.num_rows)
     low, high = jnp.array(plan.min_lengths), jnp.array(plan.max_lengths)
     lengths, start = low, jnp.zeros((), jnp.int32)
     # What can only be one number is not drawn: the compiler would not know that it is one.
@@ -112,7 +112,7 @@ def cut_segments(
         Segments [S, L].
     """
     chex.assert_rank([row, start, lengths], [0, 0, 1])
-    num_steps = dataset.floor.shape[1]
+    num_steps = dataset.transition.action.shape[1]
     first = start + jnp.cumsum(lengths) - lengths
     offset = jnp.arange(max_length)
     step = first[:, None] + offset
@@ -128,4 +128,5 @@ def cut_segments(
     previous = jax.tree.map(before, dataset.transition)
     tokens = Tokens(previous=previous, is_first=is_first, obs=dataset.transition.obs[row, now])
     action = dataset.transition.action[row, now]
-    return Segments(tokens, action, mask, dataset.floor[row, now])
+    is_target = mask & dataset.is_target[row, now]
+    return Segments(tokens, action, mask, is_target, dataset.floor[row, now])

@@ -9,17 +9,25 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore
 
 from compad_jax.config import Config, to_dict
-from compad_jax.config.checks import ConfigError, require_equal
+from compad_jax.config.checks import ConfigError, require, require_equal
 from compad_jax.types import History, Transition
 
-_VERSION = 1  # Of the format; stores of another one are refused.
+_VERSION = 2  # Of the format; stores of another one are refused.
 _MANIFEST = "manifest.json"
+ADVICE = "delete it, or name another --config.data.dir"
+
+
+class Origin(NamedTuple):
+    """What makes histories: stores of equal origin hold the same ones."""
+
+    settings: dict[str, Any]
+    program: str  # Hash of the code that collects them, see `collection.program_hash`.
 
 
 def store_settings(config: Config) -> dict[str, Any]:
@@ -32,22 +40,22 @@ def store_settings(config: Config) -> dict[str, Any]:
     return {"env": env, "source": source | {config.source.name: own}}
 
 
-def store_directory(config: Config) -> str:
-    """`data.dir`, or a folder under `data/` named after the settings."""
+def store_directory(config: Config, origin: Origin) -> str:
+    """`data.dir`, or a folder under `data/` named after the origin of the histories."""
     if config.data.dir:
         return config.data.dir
-    text = json.dumps([_VERSION, store_settings(config)], sort_keys=True)
+    text = json.dumps([_VERSION, *origin], sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:8]
     return os.path.join("data", f"{config.env.name}-{config.source.name}-{fingerprint}")
 
 
-def write_store(directory: str, history: History, settings: dict[str, Any]) -> None:
+def write_store(directory: str, history: History, origin: Origin) -> None:
     """Writes histories under a temporary name and renames when all is on disk.
 
     Args:
         directory: must not exist.
         history: NumPy arrays with leading axes [G, R, T].
-        settings: what made them.
+        origin: what made them.
     """
     temporary = f"{directory.rstrip(os.sep)}.partial"
     shutil.rmtree(temporary, ignore_errors=True)  # Left by an interrupted run.
@@ -57,12 +65,12 @@ def write_store(directory: str, history: History, settings: dict[str, Any]) -> N
         _open(os.path.join(temporary, name), array).write(array).result()
     manifest = {
         "format_version": _VERSION,
-        "settings": settings,
+        **origin._asdict(),
         "arrays": {
             name: {"shape": array.shape, "dtype": str(array.dtype), "sha256": _checksum(array)}
             for name, array in arrays.items()
         },
-        "versions": {p: importlib.metadata.version(p) for p in ("jax", "numpy", "tensorstore")},
+        "versions": _versions(),  # For information only.
     }
     with open(os.path.join(temporary, _MANIFEST), "w", encoding="utf-8") as file:
         json.dump(manifest, file, indent=2)
@@ -78,49 +86,64 @@ def exclusive(directory: str) -> Iterator[None]:
     lock = pathlib.Path(f"{directory.rstrip(os.sep)}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # A network file system may have no locks.
+            where = "name a folder of another file system in --config.data.dir"
+            raise ConfigError(f"{lock}: cannot be locked ({error.strerror}); {where}") from error
         yield
         lock.unlink(missing_ok=True)  # Needed no more: from now on there is a store.
 
 
-def read_store(directory: str, settings: dict[str, Any]) -> History:
-    """Reads histories and verifies that they are whole and what was asked for.
+def read_store(directory: str, origin: Origin) -> History:
+    """Reads histories and verifies that they are whole and of the expected origin.
 
     Args:
         directory: an existing store.
-        settings: what should have made it.
+        origin: what should have made it.
 
     Returns:
         NumPy arrays with leading axes [G, R, T].
 
     Raises:
-        ConfigError: no store, another format, other settings, or damaged data.
+        ConfigError: no store, another format, another origin, or damaged data.
     """
-    advice = "delete it, or name another --config.data.dir"
     try:
         with open(os.path.join(directory, _MANIFEST), encoding="utf-8") as file:
             manifest = json.load(file)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{directory}: is not a store of histories; {advice}") from error
+        raise ConfigError(f"{directory}: is not a store of histories; {ADVICE}") from error
     if manifest.get("format_version") != _VERSION:
-        raise ConfigError(f"{directory}: has another format version; {advice}")
-    require_equal(directory, manifest["settings"], settings, advice)
+        raise ConfigError(f"{directory}: has another format version; {ADVICE}")
+    require_equal(directory, manifest["settings"], origin.settings, ADVICE)
+    require(
+        manifest["program"] == origin.program,
+        f"{directory}: made by other code with the same settings: the environment, the source or "
+        f"JAX ({manifest['versions']['jax']}, now {_versions()['jax']}) has changed; {ADVICE}",
+    )
+    names = set(manifest["arrays"]) | {"log_probs"}
+    missing = sorted({*Transition._fields, "log_probs"} ^ names)
+    require(not missing, f"{directory}: {', '.join(missing)}: missing or unknown; {ADVICE}")
     arrays = {}
     for name, entry in manifest["arrays"].items():
         try:
             array = _open(os.path.join(directory, name)).read().result()
         except Exception as error:  # TensorStore raises many kinds on flipped bytes.
-            raise ConfigError(f"{directory}/{name}: is damaged; {advice}") from error
+            raise ConfigError(f"{directory}/{name}: is damaged; {ADVICE}") from error
         if _checksum(array) != entry["sha256"]:
-            raise ConfigError(f"{directory}/{name}: is damaged (checksum); {advice}")
+            raise ConfigError(f"{directory}/{name}: is damaged (checksum); {ADVICE}")
         arrays[name] = array
-    log_probs = arrays.pop("log_probs")
+    log_probs = arrays.pop("log_probs", None)
     return History(Transition(**arrays), log_probs)
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("jax", "numpy", "tensorstore")}
 
 
 def _flatten(history: History) -> dict[str, np.ndarray]:
     arrays = history.transition._asdict() | {"log_probs": history.log_probs}
-    return {name: np.asarray(array) for name, array in arrays.items()}
+    return {name: np.asarray(array) for name, array in arrays.items() if array is not None}
 
 
 def _compact(array: np.ndarray) -> np.ndarray:

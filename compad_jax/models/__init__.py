@@ -1,12 +1,15 @@
 """The policy networks."""
 
 from compad_jax.models.act import init_window, observe
+from compad_jax.models.fast_unroll import reconstruct_segments, unroll_loss
 from compad_jax.models.initial_params import init_params, param_shapes
+from compad_jax.models.memory import MemoryRule, register_memory
 from compad_jax.models.policy import Params, Policy, make_policy
 from compad_jax.models.reconstruction import reconstruction_loss
-from compad_jax.models.unroll import reconstruct_segments, unroll, unroll_loss
+from compad_jax.models.unroll import unroll
 
 __all__ = [
+    "MemoryRule",
     "Params",
     "Policy",
     "init_params",
@@ -16,6 +19,7 @@ __all__ = [
     "param_shapes",
     "reconstruct_segments",
     "reconstruction_loss",
+    "register_memory",
     "unroll",
     "unroll_loss",
 ]

@@ -7,6 +7,7 @@ logits equal.
 import jax
 import jax.numpy as jnp
 
+from compad_jax.models.memory.protocol import Memory
 from compad_jax.models.policy import Params, Policy, apply_method
 from compad_jax.types import Tokens, Window
 
@@ -53,17 +54,17 @@ def observe(
 def _compress_oldest(policy: Policy, params: Params, window: Window) -> Window:
     """The oldest tokens of a full window become memory (AD: are dropped); the rest stays."""
     oldest, kept = jnp.split(window.embeddings, [policy.compress_length], axis=1)
-    projected = apply_method(policy, params, "project", oldest)
     mask = jnp.ones(oldest.shape[:2], bool)
-    memory = apply_method(policy, params, "compress", window.memory, projected, mask)
+    memory = apply_method(policy, params, "write", window.memory, oldest, mask)
     return _open_window(policy, params, memory, kept, window.num_compressions + 1)
 
 
 def _open_window(
-    policy: Policy, params: Params, memory: jax.Array, kept: jax.Array, num_compressions: jax.Array
+    policy: Policy, params: Params, memory: Memory, kept: jax.Array, num_compressions: jax.Array
 ) -> Window:
     """A window that holds the `kept` tokens [B, L, D] after a new memory."""
-    _, cache = apply_method(policy, params, "decode", memory, kept)
+    latents = apply_method(policy, params, "read", memory)
+    _, cache = apply_method(policy, params, "decode", latents, kept)
     length = kept.shape[1]
 
     def pad(x: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
-"""The policy: a segment's tokens and a memory in, action logits and a new memory out.
+"""The policy: tokens and a memory in, action logits and a new memory out.
 
-CompAD compresses what leaves its window into latents; AD is CompAD with no latents, so
-that what leaves its window is gone.
+CompAD writes what leaves its window into a memory (`models/memory/`). AD is CompAD with the
+memory rule `none`: what leaves its window is gone.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from compad_jax.config import Config, ModelConfig
 from compad_jax.envs.protocol import EnvSpec
-from compad_jax.models.compressor import Compressor
+from compad_jax.models.memory.protocol import Memory, MemoryFactory, memory_factory
 from compad_jax.models.reconstruction import Reconstructor
 from compad_jax.models.tokens import token_features
 from compad_jax.models.transformer import Block, Linear, causal_mask
@@ -23,29 +23,26 @@ Params = Any
 
 
 class Policy(nn.Module):
-    """Embedding, compressor, decoder and head; every method is pure under `apply`.
-
-    `init_params` draws the parameters, not `Policy.init`.
-    """
+    """Embedding, memory rule, decoder and head; every method is pure under `apply`."""
 
     config: ModelConfig
     spec: EnvSpec
     window: int  # W: the most tokens between two compressions.
     compress_length: int  # Oldest tokens of a full window that a compression takes.
+    memory_factory: MemoryFactory  # A field, so that policies of other rules are not equal.
     dtype: Any = jnp.float32  # Of the computation; parameters are float32.
 
     def setup(self) -> None:
         """Declares the layers."""
-        width = self.config.tf_n_embd
-        self.embedding = Linear(width, use_bias=False, dtype=self.dtype)
-        self.position = self.param("position", nn.initializers.zeros, (self.window, width))
+        width, normal = self.config.tf_n_embd, nn.initializers.normal
+        # Most of a token's features are zero.
+        self.embedding = Linear(width, use_bias=False, dtype=self.dtype, kernel_init=normal(0.3))
+        self.position = self.param("position", normal(0.1), (self.window, width))
         self.blocks = [Block(self.config, self.dtype) for _ in range(self.config.tf_n_layer)]
-        self.norm = nn.LayerNorm(dtype=self.dtype)
-        self.head = Linear(self.spec.num_actions, dtype=self.dtype)
-        if self.config.n_latent:
-            shape = (self.config.n_latent, width)
-            self.initial_latents = self.param("initial_latents", nn.initializers.zeros, shape)
-            self.compressor = Compressor(self.config, self.dtype)
+        # Always float32: label smoothing is undone exactly only if logits are precise.
+        self.norm = nn.LayerNorm()
+        self.head = nn.Dense(self.spec.num_actions, precision=jax.lax.Precision.HIGHEST)
+        self.memory = self.memory_factory(self.config, self.dtype)
         if self.config.reconstruction_weight:
             self.reconstructor = Reconstructor(self.config, self.spec, self.window, self.dtype)
 
@@ -53,50 +50,48 @@ class Policy(nn.Module):
         """Tokens [..., L] -> float [..., L, D], without positions."""
         return self.embedding(token_features(tokens, self.spec).astype(self.dtype))
 
-    def initial_memory(self, batch: int) -> jax.Array:
-        """The memory before any compression, [B, M, D]; M is 0 for AD."""
-        # Nothing, but of a parameter: on several devices it varies over them as a memory does.
-        latents = self.initial_latents if self.config.n_latent else self.position[:0]
-        return jnp.broadcast_to(latents.astype(self.dtype), (batch, *latents.shape))
+    def initial_memory(self, batch: int) -> Memory:
+        """Returns the memory before any compression, for B histories."""
+        # Constants would not vary over devices as later memories do, which a scan inside a
+        # `shard_map` refuses. A choice between equals that depends on a parameter does vary.
+        either = self.position[0, 0] > 0
+        return jax.tree.map(lambda x: jax.lax.select(either, x, x), self.memory.initial(batch))
 
-    def project(self, embeddings: jax.Array) -> tuple[KeyValue, ...]:
-        """The part of a compression that needs no memory, [..., L, D]; () for AD."""
-        if not self.config.n_latent:
-            return ()
-        return self.compressor.project(self._place(embeddings, 0))
+    def write(
+        self, memory: Memory, embeddings: jax.Array, mask: jax.Array, deterministic: bool = True
+    ) -> Memory:
+        """Compresses tokens: (old memory, embeddings [B, L, D], mask [B, L]) -> new memory."""
+        segment = self._place(embeddings, 0)
+        new = self.memory.write(memory, segment, mask, deterministic=deterministic)
+        chex.assert_trees_all_equal_shapes_and_dtypes(memory, new)
+        return new
 
-    def compress(
-        self,
-        memory: jax.Array,
-        projected: tuple[KeyValue, ...],
-        mask: jax.Array,
-        deterministic: bool = True,
-    ) -> jax.Array:
-        """(old memory [B, M, D], projected segment, mask [B, L]) -> new memory; AD: the old."""
-        if not self.config.n_latent:
-            return memory
-        return self.compressor(memory, projected, mask, deterministic=deterministic)
+    def read(self, memory: Memory) -> jax.Array:
+        """Returns what the memory shows to the decoder, [B, M, D]; M is 0 for AD."""
+        latents = self.memory.read(memory)
+        chex.assert_shape(latents, (None, None, self.config.tf_n_embd))
+        return latents.astype(self.dtype)
 
-    def reconstruct(self, memory: jax.Array, length: int) -> jax.Array:
-        """What the last compressed segment was: [B, M, D] -> float32 [B, length, classes]."""
-        return self.reconstructor(memory)[:, :length]
+    def reconstruct(self, memory: Memory, length: int) -> jax.Array:
+        """What the last compressed segment was: memory -> float32 [B, length, classes]."""
+        return self.reconstructor(self.read(memory))[:, :length]
 
     def decode(
-        self, memory: jax.Array, embeddings: jax.Array, deterministic: bool = True
+        self, latents: jax.Array, embeddings: jax.Array, deterministic: bool = True
     ) -> tuple[jax.Array, tuple[KeyValue, ...]]:
         """Reads a whole segment at once.
 
         Args:
-            memory: [B, M, D].
+            latents: what the memory shows, [B, M, D].
             embeddings: [B, L, D]; L may be 0. Padding on the right changes no real token.
             deterministic: no dropout.
 
         Returns:
             Float32 logits [B, L, A], and the cache: N layers of [B, H, M + L, K].
         """
-        chex.assert_rank([memory, embeddings], 3)
-        num_latents, length = memory.shape[1], embeddings.shape[1]
-        x = jnp.concatenate([memory, self._place(embeddings, 0)], axis=1)
+        chex.assert_rank([latents, embeddings], 3)
+        num_latents, length = latents.shape[1], embeddings.shape[1]
+        x = jnp.concatenate([latents, self._place(embeddings, 0)], axis=1)
         mask = causal_mask(num_latents, length)
         cache = []
         for number, block in enumerate(self.blocks, start=1):
@@ -120,8 +115,9 @@ class Policy(nn.Module):
             Float32 logits [B, A] and the cache with the new token.
         """
         x = self._place(embedding, length)
-        index = self.config.n_latent + length
-        mask = (jnp.arange(cache[0].key.shape[2]) <= index)[None]
+        size = cache[0].key.shape[2]
+        index = size - self.window + length
+        mask = (jnp.arange(size) <= index)[None]
         after = []
         for block, past in zip(self.blocks, cache, strict=True):
             x, present = block(x, mask, past, index)
@@ -135,11 +131,15 @@ class Policy(nn.Module):
         return embeddings + position.astype(self.dtype)
 
     def _logits(self, x: jax.Array) -> jax.Array:
-        return self.head(self.norm(x)).astype(jnp.float32)
+        return self.head(self.norm(x))
 
 
 def make_policy(config: Config, spec: EnvSpec) -> Policy:
-    """Builds the policy that the settings describe."""
+    """Builds the policy that the settings describe.
+
+    Raises:
+        ConfigError: `model.memory_update` names no registered rule.
+    """
     dtype = config.model.dtype
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -148,6 +148,7 @@ def make_policy(config: Config, spec: EnvSpec) -> Policy:
         spec=spec,
         window=config.data.max_uncompressed_length,
         compress_length=config.data.max_compress_length,
+        memory_factory=memory_factory(config.model),
         dtype=jnp.dtype(dtype),
     )
 

@@ -20,6 +20,7 @@ from compad_jax.models.transformer import (
     FeedForward,
     Linear,
     attend,
+    residual_init,
     split_heads,
 )
 from compad_jax.types import KeyValue, Transition
@@ -39,7 +40,7 @@ class Reconstructor(nn.Module):
         chex.assert_rank(memory, 3)
         width, heads = self.config.tf_n_embd, self.config.encoder_n_head
         shape = self.window, width
-        queries = self.param("queries", nn.initializers.zeros, shape).astype(self.dtype)
+        queries = self.param("queries", nn.initializers.normal(1.0), shape).astype(self.dtype)
         x = jnp.broadcast_to(queries, (memory.shape[0], *queries.shape))
         normed = nn.LayerNorm(dtype=self.dtype, name="norm")(memory)
         query = Linear(width, dtype=self.dtype, name="query")(x)
@@ -47,7 +48,8 @@ class Reconstructor(nn.Module):
         (query,), (key, value) = split_heads(query, 1, heads), split_heads(kv, 2, heads)
         everything = jnp.ones((1, 1, 1, memory.shape[1]), bool)
         mixed = attend(query, KeyValue(key, value), everything, Dropout(0.0), deterministic=True)
-        x = x + Linear(width, dtype=self.dtype, name="out")(mixed)
+        out = Linear(width, dtype=self.dtype, kernel_init=residual_init(1), name="out")
+        x = x + out(mixed)
         x = x + FeedForward(self.config, self.dtype, name="feed_forward")(x, deterministic=True)
         x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
         return Linear(sum(_sizes(self.spec)), name="head")(x.astype(jnp.float32))

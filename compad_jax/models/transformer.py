@@ -128,11 +128,20 @@ def gelu(x: jax.Array) -> jax.Array:
     return x * jax.nn.sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * x * x))
 
 
+def residual_init(num_layers: int) -> nn.initializers.Initializer:
+    """Initialiser of a layer that adds to the residual stream, two of which stand in each block.
+
+    The variance of the stream then does not grow with depth, as in Radford et al. (2019), GPT-2.
+    """
+    return nn.initializers.variance_scaling(0.5 / num_layers, "fan_in", "truncated_normal")
+
+
 class FeedForward(nn.Module):
     """LayerNorm, wide layer, GELU, back to the residual stream."""
 
     config: ModelConfig
     dtype: Any
+    num_layers: int = 1  # Blocks of the residual stream.
 
     @nn.compact
     def __call__(self, x: jax.Array, *, deterministic: bool) -> jax.Array:
@@ -142,7 +151,8 @@ class FeedForward(nn.Module):
         hidden = nn.LayerNorm(dtype=self.dtype, name="norm")(flat)
         hidden = Linear(self.config.tf_dim_feedforward, dtype=self.dtype, name="wide")(hidden)
         hidden = gelu(hidden)
-        out = Linear(x.shape[-1], dtype=self.dtype, name="out")(hidden)
+        init = residual_init(self.num_layers)
+        out = Linear(x.shape[-1], dtype=self.dtype, kernel_init=init, name="out")(hidden)
         return Dropout(self.config.tf_dropout)(out, deterministic=deterministic).reshape(x.shape)
 
 
@@ -189,7 +199,9 @@ class Block(nn.Module):
         x, query, mask = x[:, skip:], query[:, :, skip:], mask[..., skip:, :]
         dropout = Dropout(self.config.tf_attn_dropout)
         mixed = attend(query, present, mask, dropout, deterministic=deterministic)
-        out = Linear(width, dtype=self.dtype, name="out")(mixed)
+        layers = self.config.tf_n_layer
+        init = residual_init(layers)
+        out = Linear(width, dtype=self.dtype, kernel_init=init, name="out")(mixed)
         x = x + Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
-        feed_forward = FeedForward(self.config, self.dtype, name="feed_forward")
+        feed_forward = FeedForward(self.config, self.dtype, layers, name="feed_forward")
         return x + feed_forward(x, deterministic=deterministic), present

@@ -1,4 +1,4 @@
-"""Figures of evaluations, and the words that they share with tables and pages.
+"""Figures of evaluations.
 
 Built on `matplotlib.figure.Figure`, which renders PNG files by itself: no backend is
 chosen and no global state changes when this module is imported.
@@ -6,7 +6,7 @@ chosen and no global state changes when this module is imported.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -14,7 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
-Summary = dict[str, Any]  # Contents of summary.json.
+from compad_jax.reports.wording import (
+    ACTING,
+    Summary,
+    count,
+    final_of,
+    in_shares,
+    place_of,
+    shorten,
+    title_of,
+)
+
 Evaluation = tuple[Summary, np.ndarray]  # With curve.csv: a float a column, NaN if empty.
 
 # Okabe and Ito (2008): told apart with every common colour vision. References are grey.
@@ -35,8 +45,6 @@ _STYLE: dict[Any, Any] = {
 }
 _LOG_FROM = 50  # Episodes beyond which a linear axis hides the first ten.
 _MAX_TICKS = 60  # Compressions drawn one by one; more would be a bar.
-_GOALS = {"held_out": "unseen", "validation": "validation", "train": "training"}
-_ACTING = {"greedy": "greedy", "sample": "sampled"}
 
 
 def draw_in_style() -> AbstractContextManager[None]:
@@ -69,15 +77,15 @@ def save_comparison(evaluations: Sequence[Evaluation], path: str) -> None:
 def _learning_curve(summary: Summary, curve: np.ndarray) -> Figure:
     figure = Figure(figsize=(8, 4.5))
     axes = figure.add_axes((0.085, 0.115, 0.885, 0.67))
-    _prepare(axes, len(curve))
-    _draw_policy(axes, curve, COLORS[0], summary["method"])
+    _prepare(axes, summary, len(curve))
+    _draw_policy(axes, summary, curve, COLORS[0], summary["method"])
     _draw_references(axes, summary, curve)
     _mark_compressions(axes, summary, curve)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=5, columnspacing=1.3)
     title = figure.text(0.015, 0.94, title_of(summary), size=10.5, weight="bold")
     share = title.get_window_extent().width / figure.bbox.width
     title.set_fontsize(10.5 * min(1, 0.965 / share))
-    seeds = _count(summary["num_seeds"], "seed")
+    seeds = count(summary["num_seeds"], "seed")
     text = f"{place_of(summary)} \u00d7 {seeds}, 95% band; title: the last tenth of the episodes"
     figure.text(0.015, 0.89, text, color=GREY)
     return figure
@@ -92,27 +100,59 @@ def _comparison(evaluations: Sequence[Evaluation]) -> Figure:
     panels = figure.subplots(1, len(selections), sharey=True, squeeze=False)[0]
     for axes, selection in zip(panels, selections, strict=True):
         shown = [e for e in evaluations if e[0]["action_selection"] == selection]
-        _prepare(axes, len(shown[0][1]))
+        _prepare(axes, shown[0][0], len(shown[0][1]))
         for summary, curve in shown:
             index = runs.index(summary["run"])
             label = f"{shorten(summary['run'], 36)}, {summary['method']}: {final_of(summary)}"
             # Later lines are thinner: of two equal curves both remain visible.
             width = 1.2 + 0.7 * min(2, len(runs) - 1 - index)
-            _draw_policy(axes, curve, COLORS[index % len(COLORS)], label, width)
+            _draw_policy(axes, summary, curve, COLORS[index % len(COLORS)], label, width)
         for summary, curve in shown:
             _draw_references(axes, summary, curve)
-        axes.set_title(f"Acting: {_ACTING[selection]}", loc="left", size=9)
+        axes.set_title(f"Acting: {ACTING[selection]}", loc="left", size=9)
         legend = axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.13), alignment="left")
         legend.set_title("Last tenth of the episodes [95% CI]")
         axes.label_outer()
     return figure
 
 
-def _prepare(axes: Axes, num_episodes: int) -> None:
+class _Height(NamedTuple):
+    """Which columns and keys are drawn over the episodes."""
+
+    label: str
+    columns: tuple[str, str, str]  # Mean, low and high.
+    source: str
+    random: str
+
+
+_SHARES = _Height(
+    "Return, share of the optimum",
+    ("fraction", "low", "high"),
+    "source_fraction",
+    "random_fraction_of_optimum",
+)
+_RETURNS = _Height(
+    "Return of an episode",
+    ("mean_return", "return_low", "return_high"),
+    "source_return",
+    "random_mean_return",
+)
+
+
+def _height_of(summary: Summary) -> _Height:
+    return _SHARES if in_shares(summary) else _RETURNS
+
+
+def _prepare(axes: Axes, summary: Summary, num_episodes: int) -> None:
     """Sets scales, limits and ticks."""
-    axes.set(xlim=(0.5, num_episodes + 0.5), ylim=(-0.08, 1.05), yticks=np.linspace(0, 1, 5))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set(xlabel="Episode", ylabel="Return, share of the optimum")
+    axes.set(xlim=(0.5, num_episodes + 0.5), xlabel="Episode", ylabel=_height_of(summary).label)
+    if in_shares(summary):
+        axes.set(ylim=(-0.08, 1.05), yticks=np.linspace(0, 1, 5))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    else:
+        axes.margins(y=0.12)
+    if num_episodes == 1:
+        axes.set(xticks=[1])
     if num_episodes > _LOG_FROM:
         axes.set(xscale="log", xlim=(0.95, num_episodes), xlabel="Episode, logarithmic")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -120,78 +160,53 @@ def _prepare(axes: Axes, num_episodes: int) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _draw_policy(axes: Axes, curve: np.ndarray, color: str, label: str, width: float = 1.6) -> None:
+def _draw_policy(
+    axes: Axes, summary: Summary, curve: np.ndarray, color: str, label: str, width: float = 1.6
+) -> None:
     """Mean and band; the line is thinner where a thousand episodes stand close together."""
-    x = curve["episode"]
-    axes.fill_between(x, curve["low"], curve["high"], color=color, alpha=0.18, linewidth=0)
+    mean, low, high = (curve[name] for name in _height_of(summary).columns)
+    x, low, high = _widen(curve["episode"], low, high, half=0.2)
+    axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
     width *= 0.6 if len(x) > 500 else 1
-    marker = "o" if len(x) == 1 else ""
-    axes.plot(x, curve["fraction"], marker=marker, color=color, lw=width, label=label)
+    marker = "o" if len(mean) == 1 else ""
+    axes.plot(curve["episode"], mean, marker=marker, color=color, lw=width, label=label)
 
 
 def _draw_references(axes: Axes, summary: Summary, curve: np.ndarray) -> None:
     """Source, optimum and random agent, unless a line of that name is drawn already."""
-    random = np.full(len(curve), summary["random_fraction_of_optimum"])
+    height, level = _height_of(summary), np.ones(len(curve))
+    optimum = 1.0 if in_shares(summary) else summary["optimum_mean"]
     lines: list[tuple[str, np.ndarray, dict[str, Any]]] = [
-        (f"source, {summary['source']}", curve["source_fraction"], {"c": INK, "ls": "--"}),
-        ("optimum", np.ones(len(curve)), {"c": GREY, "lw": 0.8, "zorder": 1.5}),
-        ("random agent", random, {"c": GREY, "ls": ":"}),
+        (f"source, {summary['source']}", curve[height.source], {"c": INK, "ls": "--"}),
+        ("optimum", level * _number(optimum), {"c": GREY, "lw": 0.8, "zorder": 1.5}),
+        ("random agent", level * _number(summary[height.random]), {"c": GREY, "ls": ":"}),
     ]
     drawn = {line.get_label() for line in axes.lines}
     for label, y, style in lines:
         if label not in drawn and np.isfinite(y).any():
-            axes.plot(curve["episode"], y, label=label, **{"lw": 1.2, **style})
+            x, y = _widen(curve["episode"], y, half=0.5)
+            axes.plot(x, y, label=label, **{"lw": 1.2, **style})
+
+
+def _widen(x: np.ndarray, *ys: np.ndarray, half: float) -> list[np.ndarray]:
+    """A single point as a level line, which can be seen; more points as they are."""
+    if len(x) > 1:
+        return [x, *ys]
+    return [x + np.array([-half, half]), *(np.repeat(y, 2) for y in ys)]
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def _mark_compressions(axes: Axes, summary: Summary, curve: np.ndarray) -> None:
-    """Ticks below zero, or a line of text where ticks would merge."""
+    """Ticks at the bottom, or a line of text where ticks would merge."""
     total = summary["num_compressions"]
     episodes = curve["episode"][np.diff(curve["num_compressions"], prepend=0) > 0]
-    if 0 < total <= _MAX_TICKS:
-        below = np.full(len(episodes), -0.045)
-        axes.plot(episodes, below, "|", color=GREY, label=_count(total, "compression"))
+    if 0 < total <= _MAX_TICKS and len(curve) > 1:
+        label, bottom = count(total, "compression"), np.full(len(episodes), 0.03)
+        place = axes.get_xaxis_transform()
+        axes.plot(episodes, bottom, "|", color=GREY, label=label, transform=place)
     elif total:
         text = f"one compression every {summary['max_compress_length']} steps, {total:,} in all"
         axes.text(0.01, 0.015, text, color=GREY, transform=axes.transAxes)
-
-
-def title_of(summary: Summary) -> str:
-    """One sentence that says what was found."""
-    final = final_of(summary, "{}% of the optimum (95% CI {}\u2013{})").replace(".0", "")
-    reached = summary["episodes_to_90_percent"]
-    speed = "90% not reached" if reached is None else f"90% after {_count(reached, 'episode')}"
-    goals = _count(summary["num_tasks"], f"{_GOALS[summary['split']]} goal")
-    acting = _ACTING[summary["action_selection"]]
-    return f"{summary['method']} on {goals}: {final}, {speed}, {acting}"
-
-
-def place_of(summary: Summary) -> str:
-    """Environment, length and goals of an evaluation."""
-    goals = _count(summary["num_tasks"], f"{_GOALS[summary['split']]} goal")
-    return f"{summary['env']}, {_count(summary['num_episodes'], 'episode')}, {goals}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def percent(fraction: float) -> str:
-    """Percentage with one decimal; it reads 100.0 only where nothing is missing."""
-    return f"{99.9 if 0.999 < fraction < 0.999999 else 100 * fraction:.1f}"
-
-
-def final_of(summary: Summary, form: str = "{}% [{}, {}]") -> str:
-    """Final percentage with its interval."""
-    interval = summary["final_fraction_ci95"]
-    return form.format(*map(percent, (summary["final_fraction_of_optimum"], *interval)))
-
-
-def worst_of(summary: Summary) -> str:
-    """Final percentage of the goal where it is lowest."""
-    return f"{percent(min(goal['final_fraction_of_optimum'] for goal in summary['per_task']))}%"
-
-
-def shorten(text: str, size: int) -> str:
-    """Replaces the middle of a text that is too long."""
-    head = (size - 2) // 2
-    return text if len(text) <= size else f"{text[:head]}..{text[head + 2 - size :]}"

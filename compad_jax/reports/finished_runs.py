@@ -4,12 +4,14 @@ import glob
 import itertools
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from compad_jax.config.checks import ConfigError
 from compad_jax.reports.figures import Evaluation
+from compad_jax.reports.wording import Summary
 
 _SHARED = ("env", "split", "num_episodes", "num_tasks", "horizon")  # By comparable evaluations.
 
@@ -66,8 +68,8 @@ def comparable(runs: dict[str, list[Evaluation]]) -> list[Evaluation]:
         runs: the evaluations of each run directory.
 
     Returns:
-        Those of one kind that all runs share, each named by its run; of held-out tasks
-        before others, then the longest.
+        Those of one kind that all runs share, each named by its run, and by its step too where
+        a run has several; of held-out tasks before others, then the longest.
 
     Raises:
         ConfigError: two runs share no kind.
@@ -85,11 +87,20 @@ def comparable(runs: dict[str, list[Evaluation]]) -> list[Evaluation]:
     chosen = max(shared, key=lambda kind: (kind[1] == "held_out", kind[2]))
     parent = os.path.commonpath([os.path.dirname(os.path.abspath(run)) for run in runs])
     return [
-        ({**summary, "run": os.path.relpath(run, parent)}, curve)
+        ({**summary, "run": name}, curve)
         for run, evaluations in runs.items()
-        for summary, curve in evaluations
-        if tuple(summary[name] for name in _SHARED) == chosen
+        for summary, curve, name in _named(os.path.relpath(run, parent), evaluations, chosen)
     ]
+
+
+def _named(
+    run: str, evaluations: list[Evaluation], kind: tuple[Any, ...]
+) -> Iterator[tuple[Summary, np.ndarray, str]]:
+    """The evaluations of a kind, with a name for each checkpoint."""
+    chosen = [e for e in evaluations if tuple(e[0][name] for name in _SHARED) == kind]
+    several = len({summary["step"] for summary, _ in chosen}) > 1
+    for summary, curve in chosen:
+        yield summary, curve, f"{run}, step {summary['step']}" if several else run
 
 
 def _difference(left: set[tuple[Any, ...]], right: set[tuple[Any, ...]]) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style
 from compad_jax.training.metrics_log import read_metrics
-from compad_jax.training.validation import RETURNS, score
+from compad_jax.training.validation import PLAIN_RETURNS, RETURNS, score
 
 _ABOVE_FLOOR = {  # Column: logged loss and floor.
     "train_above_floor": ("loss", "floor"),
@@ -23,6 +23,8 @@ _LABELS = {
     "held_out_above_floor": "held-out tasks",
     "validation_return_greedy": "greedy",
     "validation_return_sample": "sampled",
+    "validation_mean_return_greedy": "greedy",
+    "validation_mean_return_sample": "sampled",
 }
 
 
@@ -30,7 +32,8 @@ def write_training_curve(workdir: str) -> None:
     """Writes `training_curve.csv` and `training_curve.png` of a run into its directory.
 
     A row is a step at which the validation tasks were measured: losses in nats above their
-    floors; returns as fractions of the optimum, where they were measured.
+    floors; returns as fractions of the optimum, where they were measured, or plainly where no
+    optimum is known.
 
     Args:
         workdir: holds `metrics.jsonl`.
@@ -54,14 +57,15 @@ def training_curve(metrics: list[dict[str, Any]]) -> list[dict[str, float]]:
         if "validation_loss" not in line:
             continue
         row = {"step": line["step"]}
-        row |= {name: line[loss] - line[floor] for name, (loss, floor) in _ABOVE_FLOOR.items()}
-        row |= {name: line[name] for name in RETURNS if name in line}
+        for name, (loss, floor) in _ABOVE_FLOOR.items():  # Without any floor, above 0.
+            row[name] = line[loss] - (line[floor] or 0.0)
+        row |= {name: line[name] for name in (*RETURNS, *PLAIN_RETURNS) if name in line}
         rows.append({name: round(value, 5) for name, value in row.items()})
     return rows
 
 
 def _draw(rows: list[dict[str, float]]) -> Figure:
-    returns = [name for name in RETURNS if name in rows[0]]
+    returns = [name for name in (*RETURNS, *PLAIN_RETURNS) if name in rows[0]]
     figure = Figure(figsize=(8, 3.6) if returns else (4.5, 3.6), layout="constrained")
     panels = figure.subplots(1, 2 if returns else 1, squeeze=False)[0]
     _draw_columns(panels[0], rows, list(_ABOVE_FLOOR))
@@ -70,8 +74,11 @@ def _draw(rows: list[dict[str, float]]) -> Figure:
     panels[0].yaxis.set_major_formatter("{x:.2g}")
     if returns:
         _draw_columns(panels[1], rows, returns)
-        panels[1].set(ylabel="Return on validation tasks, of optimum", ylim=(0, 1))
-        panels[1].yaxis.set_major_formatter(PercentFormatter(1))
+        if returns[0] in RETURNS:
+            panels[1].set(ylabel="Return on validation tasks, of optimum", ylim=(0, 1))
+            panels[1].yaxis.set_major_formatter(PercentFormatter(1))
+        else:
+            panels[1].set(ylabel="Return of an episode on validation tasks")
         best = max(rows, key=score)
         panels[1].axvline(best["step"], color=GREY, lw=0.8, ls=":", label="best")
         panels[1].legend()

@@ -1,6 +1,6 @@
-"""The seed's success criteria, each with its target, its value and the verdict.
+"""The original system's success criteria, each with its target, its value and the verdict.
 
-The seed names steps of a run of 100,000. Its half-way and final goals are judged half-way
+The original names steps of a run of 100,000. Its half-way and final goals are judged half-way
 through a run and at its end, whatever its length; what has to happen "by step N" is judged
 at the last logged step that is not beyond N.
 """
@@ -18,7 +18,7 @@ _MOVING_BY, _ACCURATE_BY = 2_000, 10_000  # Steps.
 _MOVED = 0.95  # Share of the uniform loss below which a loss counts as moving.
 
 
-def seed_criteria(
+def original_criteria(
     metrics: list[dict[str, Any]], returns: np.ndarray, config: Config, num_actions: int
 ) -> list[Criterion]:
     """Judges a finished run by all criteria.
@@ -41,7 +41,7 @@ def training_criteria(
 ) -> list[Criterion]:
     """Judges a training, also one under way: what was not reached yet has no value.
 
-    Test losses are those on held-out tasks. Arguments and rows as in `seed_criteria`.
+    Test losses are those on held-out tasks. Arguments and rows as in `original_criteria`.
     """
     steps = config.train.train_timesteps
     reached = metrics[-1]["step"] if metrics else 0
@@ -64,9 +64,9 @@ def training_criteria(
 
 
 def return_criteria(returns: np.ndarray, config: Config) -> list[Criterion]:
-    """Judges an evaluation, float [E, G, R]; the seed asks more of standard AD."""
+    """Judges an evaluation, float [E, G, R]; the original asks more of standard AD."""
     mean_of_tasks = returns.mean((0, 2))
-    reward = 2.0 if config.model.n_latent else 3.0
+    reward = 2.0 if config.model.remembers else 3.0
     share = float((mean_of_tasks > 1.0).mean())
     return [
         _row("mean evaluation reward", ">", reward, float(returns.mean())),

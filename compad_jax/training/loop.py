@@ -24,6 +24,7 @@ from compad_jax.histories.collection import load_histories
 from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets
 from compad_jax.histories.sampler import Sampler, make_sampler
 from compad_jax.models import Params, Policy, init_params, make_policy
+from compad_jax.models.memory import memory_factory
 from compad_jax.sources import make_source
 from compad_jax.training.checkpoints import Checkpoints, has_checkpoint
 from compad_jax.training.criteria import Criterion, training_criteria
@@ -133,7 +134,7 @@ def prepare(config: Config, mesh: jax.sharding.Mesh, parts: Parts, stopwatch: St
     env = make_env(config.env)
     policy, sample = parts.make_policy(config, env.spec), parts.make_sampler(config)
     num_tasks = len(tasks_of(env, config.env, "train")[0])
-    dataset = dataset_shapes(config, env.spec, num_tasks)
+    dataset = dataset_shapes(config, env.spec, num_tasks, mesh)
 
     init_key, step_key, _ = _keys(config)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
@@ -203,6 +204,7 @@ def claim_workdir(config: Config, workdir: str) -> None:
             whose settings are not known.
     """
     make_source(config.source, make_env(config.env))  # Unknown names fail before any file.
+    memory_factory(config.model)
     path = os.path.join(workdir, "config.json")
     if not os.path.exists(path):
         if has_checkpoint(workdir):  # Moved here, or made before its settings were lost.
@@ -224,7 +226,7 @@ def check_workdir(config: Config, workdir: str) -> None:
 
 
 def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]:
-    """The histories of each part of the split, on every device.
+    """The histories of each part of the split, shared out over the devices.
 
     Args:
         config: all settings.
@@ -236,9 +238,8 @@ def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]
     """
     history = load_histories(config)
     split = split_tasks(history.transition.action.shape[0], config.env)
-    everywhere = sharding.replicated(mesh)
     floor_fn = partial(loss_floor, smoothing=config.optimizer.label_smoothing)
-    return make_datasets(history, split._asdict(), floor_fn, everywhere)
+    return make_datasets(history, split._asdict(), floor_fn, mesh)
 
 
 def _rest(state: TrainState) -> dict[str, Any]:

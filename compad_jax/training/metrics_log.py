@@ -48,19 +48,27 @@ class MetricsLogger:
         self._board.close()
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
-        """Logs scalars and vectors (as lists) of one step."""
-        plain = {name: np.asarray(value).tolist() for name, value in metrics.items()}
+        """Logs scalars and vectors (as lists) of one step; what is NaN, not known, as null."""
+        plain = {name: _as_json(np.asarray(value).tolist()) for name, value in metrics.items()}
         self._file.write(json.dumps({"step": step} | plain) + "\n")
         self._file.flush()
         for name, value in plain.items():
             values = enumerate(value) if isinstance(value, list) else [(None, value)]
             for index, scalar in values:
                 tag = name if index is None else f"{name}/{index:02d}"
-                self._board.add_scalar(tag, scalar, step)
+                if scalar is not None:
+                    self._board.add_scalar(tag, scalar, step)
 
     def write_criteria(self, step: int, criteria: list[Criterion]) -> None:
         """Shows in TensorBoard which criteria are met so far: 1 or 0."""
         _add_criteria(self._board, "criteria", step, criteria)
+
+
+def _as_json(value: Any) -> Any:
+    """Numbers, or lists of them, with None in place of NaN, which JSON does not have."""
+    if isinstance(value, list):
+        return [_as_json(x) for x in value]
+    return None if value != value else value
 
 
 def log_evaluation(workdir: str, step: int, summary: dict[str, Any]) -> None:
@@ -68,7 +76,8 @@ def log_evaluation(workdir: str, step: int, summary: dict[str, Any]) -> None:
     place = f"evaluation/{summary['name']}"
     with SummaryWriter(os.path.join(workdir, "tensorboard")) as board:
         for name in ("mean_return", "fraction_of_optimum", "final_fraction_of_optimum"):
-            board.add_scalar(f"{place}/{name}", summary[name], step)
+            if summary[name] is not None:
+                board.add_scalar(f"{place}/{name}", summary[name], step)
         _add_criteria(board, f"{place}/criteria", step, summary["criteria"])
 
 

@@ -51,8 +51,8 @@ def warm_start(params: Params, run: str) -> Params:
     """Takes over what a trained run has in common with new parameters.
 
     A policy with memory that starts from one without takes its embedding, decoder and
-    head; the compressor and the initial latents keep their new values. Of a longer window
-    the first positions are taken.
+    head; the memory rule keeps its new values. Of a longer window the first positions are
+    taken.
 
     Args:
         params: new parameters.

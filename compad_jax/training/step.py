@@ -38,13 +38,13 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Of one batch, or the mean of many; over real tokens."""
+    """Of one batch, or the mean of many; over targets, unless said otherwise."""
 
     loss: jax.Array  # float [], smoothed cross entropy, in nats.
-    floor: jax.Array  # float [], what `loss` cannot fall below on these targets.
+    floor: jax.Array  # float [], what `loss` cannot fall below on them; NaN: not known.
     nll: jax.Array  # float [], plain cross entropy, in nats.
     accuracy: jax.Array  # float [], share of actions predicted exactly.
-    num_tokens: jax.Array  # float []
+    num_tokens: jax.Array  # float [], real ones, targets or not.
     depth_nll: jax.Array  # float [S], by number of compressions before the token.
     depth_tokens: jax.Array  # float [S]
     reconstruction: jax.Array  # float [], of the compressed transitions, in nats; 0 if unused.
@@ -77,7 +77,7 @@ def loss_fn(
     key: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Metrics]:
-    """Smoothed cross entropy of every real token of a batch, plus any reconstruction loss.
+    """Smoothed cross entropy of every target of a batch, plus any reconstruction loss.
 
     Args:
         params: parameters of the policy.
@@ -91,7 +91,7 @@ def loss_fn(
     Returns:
         The loss, float [], and the metrics.
     """
-    mask, action = segments.mask, segments.action
+    mask, action = segments.is_target, segments.action
     weights = mean_weights(mask, axis_name=axis_name)
     token_loss = partial(smoothed_cross_entropy, smoothing=smoothing)
     loss, (logits, memories) = unroll_loss(policy, params, segments, token_loss, weights, key=key)
@@ -102,7 +102,7 @@ def loss_fn(
         floor=mean(segments.floor, mask),
         nll=mean(nll, mask),
         accuracy=mean((logits.argmax(-1) == action).astype(jnp.float32), mask),
-        num_tokens=mask.sum().astype(jnp.float32),
+        num_tokens=segments.mask.sum().astype(jnp.float32),
         depth_nll=mean(nll, mask, axis=(0, 2)),
         depth_tokens=mask.sum((0, 2)).astype(jnp.float32),
         reconstruction=_reconstruction(params, policy, segments, memories, mean),
@@ -114,11 +114,11 @@ def _reconstruction(
     params: Params,
     policy: Policy,
     segments: Segments,
-    memories: jax.Array,
+    memories: Any,
     mean: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> jax.Array:
     """Mean loss of reading the compressed transitions back from the latents; 0 if unused."""
-    if not policy.config.reconstruction_weight or len(memories) == 1:
+    if not policy.config.reconstruction_weight or segments.mask.shape[1] == 1:
         return jnp.zeros(())
     logits = reconstruct_segments(policy, params, memories, segments.mask.shape[-1])
     seen, mask, is_first = jax.tree.map(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -14,6 +15,7 @@ from compad_jax.envs import make_env
 from compad_jax.envs.split import tasks_of
 from compad_jax.envs.tabular import optimal_returns
 from compad_jax.evaluation.episodes import SELECTIONS, make_episodes
+from compad_jax.evaluation.statistics import mean_fraction
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler
 from compad_jax.models import Params, Policy
@@ -21,7 +23,8 @@ from compad_jax.training.step import make_measure
 from compad_jax.types import Segments
 
 Metrics = dict[str, Any]
-RETURNS = tuple(f"validation_return_{name}" for name in SELECTIONS)
+RETURNS = tuple(f"validation_return_{name}" for name in SELECTIONS)  # Shares of the optimum.
+PLAIN_RETURNS = tuple(f"validation_mean_return_{name}" for name in SELECTIONS)
 
 
 def make_validation(
@@ -44,7 +47,8 @@ def make_validation(
         Function params -> metrics: `validation_loss`, `held_out_accuracy` and so on; and,
         where `train.validation_episodes` is set, the mean return of these in-context
         episodes on the validation tasks as a fraction of the optimum,
-        `validation_return_greedy` and `_sample`.
+        `validation_return_greedy` and `_sample`; where no optimum is known, as it is,
+        `validation_mean_return_greedy` and `_sample`.
     """
     measure = make_measure(policy, config.optimizer.label_smoothing)
     batches = _draw_batches(config, sample, datasets, key)
@@ -75,7 +79,7 @@ def score(metrics: Metrics) -> float:
     Returns:
         The score; NaN where nothing was measured.
     """
-    returns = [metrics[name] for name in RETURNS if name in metrics]
+    returns = [metrics[name] for name in (*RETURNS, *PLAIN_RETURNS) if name in metrics]
     return float(max(returns)) if returns else -float(metrics.get("validation_loss", np.nan))
 
 
@@ -96,8 +100,10 @@ def _draw_batches(
     num_rows = config.train.eval_batches * config.train.train_batch_size
 
     def spaced(dataset: Dataset) -> Dataset:
-        rows = np.linspace(0, len(dataset.task) - 1, num_rows).round().astype(int)
-        return jax.tree.map(lambda x: np.asarray(x)[rows], dataset)
+        rows = np.linspace(0, dataset.num_rows - 1, num_rows).round().astype(int)
+        whole = dataset._replace(num_rows=dataset.task)  # So that all have rows.
+        whole = jax.tree.map(lambda x: np.asarray(x)[rows], whole)
+        return whole._replace(num_rows=jnp.int32(num_rows))
 
     return {name: draw(spaced(datasets[name])) for name in ("validation", "held_out")}
 
@@ -107,12 +113,13 @@ def _make_play(config: Config, policy: Policy) -> Callable[[Params], Metrics]:
     env = make_env(config.env)
     _, tasks = tasks_of(env, config.env, "validation")
     optimum = optimal_returns(env, tasks)
-    assert optimum is not None
     play_all = make_episodes(config, policy, env, tasks, config.train.validation_episodes)
 
     def play(params: Params) -> Metrics:
-        returns, _ = play_all(params)
-        fractions = (returns / optimum[:, None]).mean((1, 2, 3))
-        return {name: float(x) for name, x in zip(RETURNS, fractions, strict=True)}
+        returns = play_all(params).returns
+        shares = [mean_fraction(x, optimum) for x in returns]
+        if None in shares:
+            return {name: float(x.mean()) for name, x in zip(PLAIN_RETURNS, returns, strict=True)}
+        return dict(zip(RETURNS, shares, strict=True))
 
     return play

@@ -1,4 +1,4 @@
-"""What the faults of the seed's first system do to one that learns.
+"""What the faults of the original system do to one that learns.
 
 python -m experiments.ablate --suite faults
 """
@@ -9,7 +9,7 @@ from experiments.suites import Arm, Suite
 from experiments.suites.why_it_failed import STARTS
 
 SUITE = Suite(
-    question="What do the first system's faults do to a policy that learns in context?",
+    question="What do the original system's faults do to a policy that learns in context?",
     config="configs/ppo.py",
     overrides=("eval.num_episodes=200",),
     num_tokens=5_160_000,

@@ -1,4 +1,4 @@
-"""Which faults kept the seed's first system from learning, one at a time.
+"""Which faults kept the original system from learning, one at a time.
 
 python -m experiments.ablate --suite why_it_failed
 """
@@ -30,7 +30,7 @@ _DEPTH = (
 _DROPOUT = ("model.tf_dropout=0.1", "model.tf_attn_dropout=0.1")
 _SMOOTHING = ("optimizer.label_smoothing=0.0",)
 
-# The seed's 256 windows hold one target each; 16 of ours hold 1,700, and more steps fit into
+# The original's 256 windows hold one target each; 16 of ours hold 1,700, and more steps fit into
 # a budget.
 BATCH = "train.train_batch_size=16"
 
@@ -42,8 +42,8 @@ STARTS = Arm(
 )
 
 SUITE = Suite(
-    question="What kept the first system from learning?",
-    config="configs/seed_new.py",
+    question="What kept the original system from learning?",
+    config="configs/original/new.py",
     overrides=(BATCH, "train.log_every=10", "eval.num_episodes=100"),
     num_tokens=1_010_000,
     warmup_ratio=0.02,

@@ -1,5 +1,6 @@
 """The command line: both forms of arguments, and one line for every mistake."""
 
+import glob
 import os
 
 import pytest
@@ -100,10 +101,11 @@ def test_default_workdir(overrides, expected):
 
 
 def test_every_config_file_loads():
-    names = [name for name in os.listdir("configs") if name.endswith(".py")]
-    assert len(names) >= 2
-    for name in names:
-        assert _parse("--config", f"configs/{name}").workdir == f"runs/{name[:-3]}"
+    paths = glob.glob("configs/**/*.py", recursive=True)
+    assert {"configs/small.py", "configs/original/new.py"} <= set(paths)
+    for path in paths:
+        name = os.path.basename(path)
+        assert _parse("--config", path).workdir == f"runs/{name[:-3]}"
 
 
 def test_compare():

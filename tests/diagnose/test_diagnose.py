@@ -89,7 +89,7 @@ def _check_before(facts, output):
 
 def _check_after(run):
     assert run["step"] == 40
-    assert set(run["gradient_norm"]) == {"embedding", "decoder", "compressor"}
+    assert set(run["gradient_norm"]) == {"embedding", "decoder", "memory"}
     for part in ("train", "held_out"):
         losses = run[part]
         assert losses["floor"] < losses["loss"] < 2.5

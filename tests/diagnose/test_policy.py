@@ -88,11 +88,10 @@ def test_gradient_norms_add_up(model):
     norms = gradient_norms(policy, params, segments, 0.1)
     gradient = jax.jit(jax.grad(lambda p: loss_fn(p, policy, segments, 0.1)[0]))(params)
     norm_of = {name: _norm(part) for name, part in jax.device_get(gradient).items()}
-    assert set(norms) == {"embedding", "decoder", "compressor"}
+    assert set(norms) == {"embedding", "decoder", "memory"}
     assert math.hypot(*norms.values()) == pytest.approx(math.hypot(*norm_of.values()), rel=1e-4)
     assert norms["embedding"] == pytest.approx(norm_of["embedding"], rel=1e-4)
-    compressor = math.hypot(norm_of["compressor"], norm_of["initial_latents"])
-    assert norms["compressor"] == pytest.approx(compressor, rel=1e-4)
+    assert norms["memory"] == pytest.approx(norm_of["memory"], rel=1e-4)
 
 
 def _norm(tree):

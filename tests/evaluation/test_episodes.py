@@ -13,10 +13,12 @@ def test_programs_are_compiled_once_and_play_the_same_again(debug_config):
     policy, params = make_model(config)
     env = make_env(config.env)
     play = episodes.make_episodes(config, policy, env, tasks_of(env)[:3], 3)
-    returns, speed = play(params)
-    assert returns.shape == (2, 3, 3, 2)
-    assert len(speed.num_compressions) == 3
-    np.testing.assert_array_equal(play(params)[0], returns)
+    played = play(params)
+    assert played.returns.shape == (2, 3, 3, 2)
+    np.testing.assert_array_equal(played.lengths, np.full((2, 3, 3, 2), 10))
+    assert (played.num_compressions == [[[[0]], [[1]], [[2]]]] * 2).all()  # Windows of 12, by 10.
+    again = play(params)
+    np.testing.assert_array_equal(again.returns, played.returns)
 
 
 def test_all_rollouts_are_planned_in_the_order_of_the_returns(debug_config):

@@ -28,7 +28,7 @@ def test_arms_cost_the_same_and_change_what_they_say(arm):
 
 
 def test_an_arm_may_start_from_another():
-    suite = ablate.load_suite("seed_configs")
+    suite = ablate.load_suite("original_configs")
     arms = {arm.name: arm for arm in suite.arms}
     config = ablate.configure_run(suite, arms["option_d"], 2, "somewhere")
     assert config.train.init_from == "somewhere/ad-2"

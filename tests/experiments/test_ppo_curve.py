@@ -36,3 +36,9 @@ def test_only_a_ppo_with_as_many_rollouts_stands_beside_the_reference():
     for overrides in (("source.num_steps=400",), ("source.name=mbie_eb",)):
         with pytest.raises(ConfigError, match=r"^source\.name=.*: the reference is a ppo with 13$"):
             ppo_curve.check_comparable(load_config("configs/ppo.py", overrides))
+
+
+def test_results_are_named_after_the_config():
+    assert ppo_curve.name_of("configs/ppo.py") == "ppo"
+    assert ppo_curve.name_of("/somewhere/configs/original/new.py") == "original_new"
+    assert ppo_curve.name_of("elsewhere/own.py") == "own"

@@ -1,7 +1,13 @@
 """Collecting: every task learned once, stored, and read from then on."""
 
+import dataclasses
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import chex
 import jax
@@ -10,11 +16,14 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
+from compad_jax import envs
+from compad_jax.config import default_config, from_dict
 from compad_jax.config.checks import ConfigError
-from compad_jax.envs import make_env
+from compad_jax.envs import make_env, register_env
+from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.histories import collection
 from compad_jax.types import History, Transition
-from tests.builders import override
+from tests.builders import override, tasks_of
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +33,29 @@ def config(debug_config):
 
 @pytest.fixture
 def noise_source(monkeypatch):
-    """A source that shows its task and scrambles its key: a learner that compiles fast."""
+    """A source that shows its task and scrambles its key: a learner that compiles fast.
 
-    def make_source(config, env):
+    Called, it is replaced by one whose rewards are another multiple of the action.
+    """
+
+    def make_source(config, env, reward=0.5):
         shape = (config.num_streams, config.num_steps)
 
         def learn(key, task):
             obs = jnp.broadcast_to(task, (*shape, 2))
             step = jnp.arange(np.prod(shape), dtype=jnp.uint32).reshape(shape)
             action = ((jax.random.key_data(key).sum() + step) * jnp.uint32(2654435761) >> 20) % 5
-            transition = Transition(obs, action, action * 0.5, obs, action == 0)
+            transition = Transition(obs, action, action * reward, obs, action == 0)
             return History(transition, jnp.full((*shape, 5), -jnp.log(5.0)))
 
         return learn
 
-    monkeypatch.setattr(collection, "make_source", make_source)
+    def use(reward):
+        source = partial(make_source, reward=reward)
+        monkeypatch.setattr(collection, "make_source", source)
+
+    use(0.5)
+    return use
 
 
 def test_every_task_is_learned_with_noise_of_its_own(config, noise_source):
@@ -46,7 +63,7 @@ def test_every_task_is_learned_with_noise_of_its_own(config, noise_source):
     chex.assert_shape(history.transition.action, (9, 2, 40))
     chex.assert_shape(history.log_probs, (9, 2, 40, 5))
     assert history.log_probs.dtype == np.float16
-    tasks = np.asarray(make_env(config.env).tasks)
+    tasks = np.asarray(tasks_of(make_env(config.env)))
     np.testing.assert_array_equal(history.transition.obs[:, 1, 7], tasks)
     assert len(np.unique(history.transition.action[:, 0], axis=0)) == 9
 
@@ -114,3 +131,107 @@ def test_stores_of_other_settings_lie_apart(config, noise_source, tmp_path, monk
     for seed in (0, 1, 0):
         collection.load_histories(override(config, source={"seed": seed}))
     assert len(list((tmp_path / "data").iterdir())) == 2
+
+
+def test_a_changed_source_gets_another_store(config, noise_source, tmp_path, monkeypatch):
+    """Under the same name and with the same settings."""
+    monkeypatch.chdir(tmp_path)
+    first = collection.load_histories(config)
+    noise_source(0.25)
+    second = collection.load_histories(config)
+    np.testing.assert_array_equal(second.transition.reward, first.transition.reward / 2)
+    noise_source(0.5)
+    chex.assert_trees_all_equal(collection.load_histories(config), first)
+    assert len(os.listdir("data")) == 2
+
+
+def test_histories_of_other_code_are_refused_where_the_folder_is_given(
+    config, noise_source, tmp_path
+):
+    config = override(config, data={"dir": str(tmp_path / "histories")})
+    collection.load_histories(config)
+    noise_source(0.25)
+    with pytest.raises(ConfigError, match="made by other code with the same settings"):
+        collection.load_histories(config)
+
+
+@dataclasses.dataclass(frozen=True)
+class _MirroredRoom(DarkRoom):
+    """The same room, its tasks in the opposite order."""
+
+    def task(self, index):
+        return super().task(self.num_tasks - 1 - index)
+
+
+def test_a_changed_environment_gets_another_store(config, noise_source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(envs, "_FACTORIES", dict(envs._FACTORIES))
+    first = collection.load_histories(config)
+    register_env("dark_room", lambda config: _MirroredRoom(config.grid_size, config.horizon))
+    second = collection.load_histories(config)
+    np.testing.assert_array_equal(second.transition.obs, first.transition.obs[::-1])
+
+
+_PRINT_PROGRAM_AND_HISTORY = """
+import hashlib, jax
+from compad_jax.config.command_line import load_config
+from compad_jax.histories import collection
+learn, _ = collection.make_learner(load_config("configs/debug.py"))
+print(collection.program_hash(learn))
+arrays = jax.tree.leaves(jax.device_get(jax.jit(learn)(3)))
+print(hashlib.sha256(b"".join(x.tobytes() for x in arrays)).hexdigest())
+"""
+
+
+def _in_another_process(root, **environment):
+    """The hashes of the program and of a history."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PRINT_PROGRAM_AND_HISTORY],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=250,
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.timeout(300)
+def test_what_a_user_sets_for_jax_changes_nothing_or_the_store(debug_config, request):
+    program, history = _in_another_process(request.config.rootpath)
+    same = {"JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_NUM_CPU_DEVICES": "3", "PYTHONHASHSEED": "7"}
+    assert _in_another_process(request.config.rootpath, **same) == [program, history]
+    assert collection.program_hash(collection.make_learner(debug_config)[0]) == program
+    with jax.enable_x64(True):
+        assert collection.program_hash(collection.make_learner(debug_config)[0]) != program
+
+
+_GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("source", ["mbie_eb", "ppo"])
+def test_histories_are_those_that_were_recorded(source):
+    """A teacher that changes unintended is seen here.
+
+    Where a change is intended, delete the file: the next run records the histories anew.
+    """
+    config = default_config()
+    config.env.grid_size, config.env.horizon, config.env.num_tasks = 3, 6, 2
+    config.source.name, config.source.num_streams, config.source.num_steps = source, 2, 30
+    config.source.mbie_eb.spread_random_actions = True
+    config.source.mbie_eb.late_reward_ratio = 0.5
+    config.source.ppo.rollout_length, config.source.ppo.batch_size = 10, 10
+    config.source.ppo.lr = 1e-2
+    history = collection.collect(from_dict(config.to_dict()))
+    arrays = history.transition._asdict() | {"log_probs": history.log_probs}
+    path = _GOLDEN / f"{source}.npz"
+    if not path.exists():
+        np.savez_compressed(path, **arrays)
+        pytest.fail(f"{path}: recorded; commit it")
+    with np.load(path) as recorded:
+        assert set(recorded) == set(arrays)
+        for name, array in arrays.items():
+            tolerance = 2e-3 if name == "log_probs" else 0
+            np.testing.assert_allclose(array, recorded[name], atol=tolerance, err_msg=name)

@@ -28,8 +28,10 @@ def _numbered(num_rows=_ROWS, num_steps=_STEPS):
             next_obs=jnp.asarray(np.stack([row, step + 1], -1)),
             done=jnp.asarray(step % 5 == 4),
         ),
+        is_target=jnp.asarray(step % 3 > 0),
         floor=jnp.asarray(-row - step / 64, jnp.float32),
         task=jnp.arange(num_rows),
+        num_rows=jnp.array(num_rows),
     )
 
 
@@ -89,6 +91,7 @@ def _oracle_cut(dataset, row, start, lengths, max_length):
                     "previous": before,
                     "obs": data.transition.obs[row, step],
                     "action": data.transition.action[row, step],
+                    "is_target": data.is_target[row, step],
                     "floor": data.floor[row, step],
                 }
             )
@@ -124,7 +127,9 @@ def test_tokens_equal_the_oracle(jitted_cut, start, lengths):
         token, where = expected[s][i], f"segment {s}, position {i}"
         assert cut.mask[s, i] == (token is not None), where
         if token is None:
+            assert not cut.is_target[s, i], where
             continue
+        assert cut.is_target[s, i] == token["is_target"], where
         np.testing.assert_array_equal(cut.tokens.obs[s, i], token["obs"], err_msg=where)
         assert cut.action[s, i] == token["action"], where
         assert cut.floor[s, i] == token["floor"], where
@@ -147,6 +152,7 @@ def test_no_window_crosses_histories(variable):
         np.testing.assert_array_equal(np.diff(step[window][real]), 1)  # None skipped or twice.
     np.testing.assert_array_equal(variable.action[mask], (1000 * row + step + 1)[mask])
     np.testing.assert_array_equal(variable.floor[mask], (-row - step / 64)[mask])
+    np.testing.assert_array_equal(variable.is_target, mask & (step % 3 > 0))
     np.testing.assert_array_equal(variable.tokens.is_first[mask], step[mask] == 0)
     before = variable.tokens.previous
     inner = mask & (step > 0)

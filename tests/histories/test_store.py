@@ -1,5 +1,6 @@
 """Histories on disk: whole and as asked for, or refused."""
 
+import errno
 import glob
 import json
 import os
@@ -17,6 +18,7 @@ from compad_jax.types import History, Transition
 from tests.builders import override
 
 _SETTINGS = {"env": {"grid_size": 9, "start": "center"}, "source": {"seed": 0, "lr": 3e-4}}
+_ORIGIN = store.Origin(_SETTINGS, "c0de")
 _ARRAYS = ("obs", "action", "reward", "next_obs", "done", "log_probs")
 
 
@@ -44,12 +46,12 @@ def _leaves(history):
 def directory(tmp_path):
     """A store of `_history()`."""
     path = str(tmp_path / "histories")
-    store.write_store(path, _history(), _SETTINGS)
+    store.write_store(path, _history(), _ORIGIN)
     return path
 
 
 def test_round_trip(directory):
-    read = store.read_store(directory, _SETTINGS)
+    read = store.read_store(directory, _ORIGIN)
     assert isinstance(read, History)
     for name, array in _leaves(_history()).items():
         np.testing.assert_array_equal(_leaves(read)[name], array, err_msg=name)
@@ -87,7 +89,7 @@ def test_one_task_is_one_chunk(directory):
 def test_other_settings_are_named(directory):
     other = {"env": {"grid_size": 7, "start": "center"}, "source": {"seed": 0, "lr": 1e-3}}
     with pytest.raises(ConfigError) as error:
-        store.read_store(directory, other)
+        store.read_store(directory, _ORIGIN._replace(settings=other))
     message = str(error.value)
     assert "env.grid_size 9, now 7" in message
     assert "source.lr 0.0003, now 0.001" in message
@@ -124,7 +126,7 @@ def test_flipped_bits_never_change_what_is_read(directory, name):
     for position in np.linspace(0, 1, 15):
         _rewrite(path, _flip(position))
         try:
-            read = store.read_store(directory, _SETTINGS)
+            read = store.read_store(directory, _ORIGIN)
         except ConfigError as error:
             assert f"{name}: is damaged" in str(error)
             detected += 1
@@ -132,15 +134,15 @@ def test_flipped_bits_never_change_what_is_read(directory, name):
             np.testing.assert_array_equal(_leaves(read)[name], _leaves(_history())[name])
         _rewrite(path, _flip(position))
     assert detected > 5
-    store.read_store(directory, _SETTINGS)
+    store.read_store(directory, _ORIGIN)
 
 
 def test_silently_exchanged_data_are_detected(directory, tmp_path):
     """Bytes that decode without any error, but are not what was written."""
-    store.write_store(str(tmp_path / "other"), _history(seed=1), _SETTINGS)
+    store.write_store(str(tmp_path / "other"), _history(seed=1), _ORIGIN)
     os.replace(_chunk(str(tmp_path / "other"), "reward"), _chunk(directory, "reward"))
     with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
-        store.read_store(directory, _SETTINGS)
+        store.read_store(directory, _ORIGIN)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_silently_exchanged_data_are_detected(directory, tmp_path):
 def test_other_damage_is_detected(directory, damage):
     damage(directory)
     with pytest.raises(ConfigError, match="action: is damaged"):
-        store.read_store(directory, _SETTINGS)
+        store.read_store(directory, _ORIGIN)
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"format'])
@@ -168,13 +170,13 @@ def test_a_folder_without_a_whole_manifest_is_no_store(directory, content):
     else:
         _rewrite(path, lambda _: content)
     with pytest.raises(ConfigError, match="is not a store of histories"):
-        store.read_store(directory, _SETTINGS)
+        store.read_store(directory, _ORIGIN)
 
 
 def test_another_format_version_is_refused(directory, monkeypatch):
-    monkeypatch.setattr(store, "_VERSION", 2)
+    monkeypatch.setattr(store, "_VERSION", 1)
     with pytest.raises(ConfigError, match="has another format version"):
-        store.read_store(directory, _SETTINGS)
+        store.read_store(directory, _ORIGIN)
 
 
 @pytest.mark.parametrize("fails_at", [1, 4, len(_ARRAYS)])
@@ -190,12 +192,12 @@ def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fa
     with monkeypatch.context() as patch:
         patch.setattr(store, "_open", open_until_the_disk_is_full)
         with pytest.raises(OSError, match="no space"):
-            store.write_store(path, _history(seed=1), _SETTINGS)
+            store.write_store(path, _history(seed=1), _ORIGIN)
     assert os.listdir(tmp_path) == ["histories.partial"]
 
-    store.write_store(path, _history(), _SETTINGS)  # What is left over does not disturb.
+    store.write_store(path, _history(), _ORIGIN)  # What is left over does not disturb.
     assert os.listdir(tmp_path) == ["histories"]
-    action = store.read_store(path, _SETTINGS).transition.action
+    action = store.read_store(path, _ORIGIN).transition.action
     np.testing.assert_array_equal(action, _history().transition.action)
 
 
@@ -204,9 +206,9 @@ def test_a_half_written_store_is_ignored_and_replaced(tmp_path):
     os.makedirs(f"{path}.partial/obs")
     with open(f"{path}.partial/obs/.zarray", "w", encoding="utf-8") as file:
         file.write("cut off")
-    store.write_store(path, _history(), _SETTINGS)
+    store.write_store(path, _history(), _ORIGIN)
     assert os.listdir(tmp_path) == ["histories"]
-    store.read_store(path, _SETTINGS)
+    store.read_store(path, _ORIGIN)
 
 
 @pytest.mark.parametrize(
@@ -229,19 +231,59 @@ def test_a_half_written_store_is_ignored_and_replaced(tmp_path):
     ],
 )
 def test_only_what_makes_histories_makes_another_store(group, fields, changes):
-    config = override(Config(), **{group: fields})
-    old, new = store.store_settings(Config()), store.store_settings(config)
+    old, new = (
+        store.Origin(store.store_settings(config), "c0de")
+        for config in (Config(), override(Config(), **{group: fields}))
+    )
     assert (old != new) == changes
-    assert (store.store_directory(Config()) != store.store_directory(config)) == changes
+    names = [store.store_directory(Config(), origin) for origin in (old, new)]
+    assert (names[0] != names[1]) == changes
 
 
 def test_names_of_stores():
     config = Config()
-    assert store.store_directory(config).startswith(os.path.join("data", "dark_room-mbie_eb-"))
-    assert store.store_directory(override(config, data={"dir": "mine"})) == "mine"
+    name = store.store_directory(config, _ORIGIN)
+    assert name.startswith(os.path.join("data", "dark_room-mbie_eb-"))
+    assert name != store.store_directory(config, _ORIGIN._replace(program="other"))
+    assert store.store_directory(override(config, data={"dir": "mine"}), _ORIGIN) == "mine"
 
 
 def test_settings_survive_the_manifest(tmp_path):
-    path, settings = str(tmp_path / "histories"), store.store_settings(Config())
-    store.write_store(path, _history(), settings)
-    store.read_store(path, settings)
+    path, origin = (
+        str(tmp_path / "histories"),
+        _ORIGIN._replace(settings=store.store_settings(Config())),
+    )
+    store.write_store(path, _history(), origin)
+    store.read_store(path, origin)
+
+
+def test_other_code_is_named(directory):
+    with pytest.raises(ConfigError, match=r"made by other code with the same settings: .* JAX \("):
+        store.read_store(directory, _ORIGIN._replace(program="0ther"))
+
+
+def test_log_probabilities_may_be_missing(tmp_path):
+    path = str(tmp_path / "histories")
+    store.write_store(path, _history()._replace(log_probs=None), _ORIGIN)
+    read = store.read_store(path, _ORIGIN)
+    assert read.log_probs is None
+    np.testing.assert_array_equal(read.transition.action, _history().transition.action)
+
+
+def test_an_array_that_the_manifest_does_not_list_is_missed(directory):
+    path = os.path.join(directory, "manifest.json")
+    _rewrite(path, lambda content: content.replace(b'"reward"', b'"payment"'))
+    with pytest.raises(ConfigError, match="payment, reward: missing or unknown"):
+        store.read_store(directory, _ORIGIN)
+
+
+def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(store.fcntl, "flock", refuse)
+    with (
+        pytest.raises(ConfigError, match=r"histories\.lock: cannot be locked \(No locks available"),
+        store.exclusive(str(tmp_path / "histories")),
+    ):
+        pass

@@ -29,7 +29,7 @@ def wide(debug_config):
 def test_shapes_are_those_of_the_policy(wide):
     policy, params = wide
     chex.assert_trees_all_equal_shapes_and_dtypes(params, param_shapes(policy))
-    assert {"compressor", "reconstructor", "blocks_1", "initial_latents"} <= set(params)
+    assert {"memory", "reconstructor", "blocks_1", "position"} <= set(params)
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,15 @@ def test_shapes_are_those_of_the_policy(wide):
     [
         ("embedding/kernel", 0.3),
         ("position", 0.1),
-        ("initial_latents", 1.0),
+        ("memory/initial_latents", 1.0),
         ("reconstructor/queries", 1.0),
         ("blocks_0/qkv/kernel", 64**-0.5),
         ("blocks_1/feed_forward/wide/kernel", 64**-0.5),
         ("blocks_0/out/kernel", (64 * 4) ** -0.5),  # Two additions a block, two blocks.
         ("blocks_1/feed_forward/out/kernel", (256 * 4) ** -0.5),
-        ("compressor/blocks_2/kv_segment/kernel", 64**-0.5),
-        ("compressor/blocks_2/out/kernel", (64 * 6) ** -0.5),
-        ("compressor/blocks_0/feed_forward/out/kernel", (256 * 6) ** -0.5),
+        ("memory/compressor/blocks_2/kv_segment/kernel", 64**-0.5),
+        ("memory/compressor/blocks_2/out/kernel", (64 * 6) ** -0.5),
+        ("memory/compressor/blocks_0/feed_forward/out/kernel", (256 * 6) ** -0.5),
         ("reconstructor/out/kernel", (64 * 2) ** -0.5),
     ],
 )
@@ -57,7 +57,9 @@ def test_spread_of_what_is_drawn(wide, path, expected):
     error = 4 / np.sqrt(values.size)  # Four standard errors, of the mean; of the spread 5.6.
     assert abs(values.mean()) < error * expected
     np.testing.assert_allclose(values.std(), expected, rtol=error)
-    assert np.abs(values).max() < 2.3 * expected
+    if path.endswith("kernel"):
+        outliers = np.abs(values).max() > 2.3 * expected
+        assert outliers == (path == "embedding/kernel")  # The only one that is not truncated.
 
 
 def test_norms_and_dense_layers_start_as_the_identity(wide):

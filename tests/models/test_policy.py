@@ -5,50 +5,9 @@ import numpy as np
 
 from compad_jax.envs import make_env
 from compad_jax.models import make_policy, param_shapes
-from compad_jax.models.tokens import first_tokens, num_features, token_features
+from compad_jax.models.policy import apply_method
 from compad_jax.models.transformer import causal_mask
-from tests.builders import make_model, override, random_transitions, tokens_of
-
-
-def test_token_features_say_everything_once(debug_config):
-    spec = make_env(debug_config.env).spec
-    history = random_transitions(jax.random.key(0), spec, (2, 7))
-    tokens = tokens_of(history)
-    features = np.asarray(token_features(tokens, spec))
-    chex.assert_shape(features, (2, 7, num_features(spec)))
-    previous, t = history, 4
-
-    def place(obs):
-        one_hot = [np.eye(size)[x] for x, size in zip(obs, spec.obs_space.sizes, strict=True)]
-        waves = [
-            [np.cos(np.pi * k * (int(x) + 0.5) / size) for k in (1, 2, 3, 4)]
-            for x, size in zip(obs, spec.obs_space.sizes, strict=True)
-        ]
-        return np.concatenate([one_hot[0], waves[0], one_hot[1], waves[1]])
-
-    expected = np.concatenate(
-        [
-            place(history.obs[0, t]),
-            place(previous.obs[0, t - 1]),
-            place(previous.next_obs[0, t - 1]),
-            np.eye(spec.num_actions)[previous.action[0, t - 1]],
-            [previous.reward[0, t - 1], previous.done[0, t - 1], 0.0],
-        ]
-    )
-    np.testing.assert_allclose(features[0, t], expected, atol=1e-6)
-
-
-def test_first_token_shows_the_current_state_and_nothing_else(debug_config):
-    spec = make_env(debug_config.env).spec
-    obs = jnp.array([[[3, 1]]])
-    features = np.asarray(token_features(first_tokens(obs), spec))[0, 0]
-    num_current = sum(size + 4 for size in spec.obs_space.sizes)
-    assert features[:num_current].any()
-    assert not features[num_current:-1].any()
-    assert features[-1] == 1
-    history = random_transitions(jax.random.key(0), spec, (1, 3))
-    at_start = np.asarray(token_features(tokens_of(history), spec))[0, 0]
-    assert not at_start[num_current:-1].any()  # What `roll` left there is hidden.
+from tests.builders import make_model, override
 
 
 def test_causal_mask():
@@ -59,11 +18,11 @@ def test_causal_mask():
 def test_ad_is_a_subtree_of_compad(debug_config):
     _, compad = make_model(debug_config)
     _, ad = make_model(override(debug_config, model={"n_latent": 0}))
-    assert set(compad) - set(ad) == {"compressor", "initial_latents"}
+    assert set(compad) - set(ad) == {"memory"}
     chex.assert_trees_all_equal_shapes({name: compad[name] for name in ad}, ad)
 
 
-def test_seed_architecture_has_the_expected_size(debug_config):
+def test_the_original_architecture_has_the_expected_size(debug_config):
     config = override(
         debug_config,
         env={"grid_size": 9},
@@ -92,10 +51,22 @@ def test_bfloat16_computes_in_bfloat16_and_returns_float32(debug_config):
     config = override(debug_config, model={"dtype": "bfloat16"})
     policy, params = make_model(config)
     chex.assert_type(jax.tree.leaves(params), jnp.float32)
-    memory = policy.apply({"params": params}, 2, method="initial_memory")
+    memory = apply_method(policy, params, "initial_memory", 2)
     assert memory.dtype == jnp.bfloat16
     embeddings = jnp.ones((2, 5, config.model.tf_n_embd), jnp.bfloat16)
-    logits, cache = policy.apply({"params": params}, memory, embeddings, method="decode")
+    logits, cache = apply_method(policy, params, "decode", memory, embeddings)
     assert logits.dtype == jnp.float32
     assert cache[0].key.dtype == jnp.bfloat16
     assert jnp.isfinite(logits).all()
+
+
+def test_a_bfloat16_policy_has_logits_of_float32_resolution(debug_config):
+    """Near 3.5, numbers of bfloat16 are multiples of 1/64."""
+    policy, params = make_model(override(debug_config, model={"dtype": "bfloat16"}))
+    head = {"kernel": params["head"]["kernel"] / 10, "bias": jnp.full(5, 3.5)}
+    memory = apply_method(policy, params, "initial_memory", 2)
+    embeddings = jax.random.normal(jax.random.key(0), (2, 5, policy.config.tf_n_embd))
+    args = memory, embeddings.astype(jnp.bfloat16)
+    logits, _ = apply_method(policy, {**params, "head": head}, "decode", *args)
+    np.testing.assert_allclose(logits, 3.5, atol=0.5)
+    assert (np.asarray(logits) * 64 % 1 != 0).mean() > 0.9

@@ -9,7 +9,7 @@ import matplotlib.image
 import pytest
 
 from compad_jax.config.checks import ConfigError
-from compad_jax.reports import evaluation_page, figures, finished_runs
+from compad_jax.reports import evaluation_page, figures, finished_runs, tables, wording
 from tests.evaluation_files import check_picture, read, summary_of, write_evaluation
 
 
@@ -19,6 +19,9 @@ from tests.evaluation_files import check_picture, read, summary_of, write_evalua
         {},
         {"method": "AD"},
         {"num_episodes": 1},
+        {"num_episodes": 1, "has_optimum": False},
+        {"has_optimum": False, "random_mean_return": None},
+        {"has_optimum": False, "num_episodes": 500, "source_episodes": 0},
         {"num_episodes": 30, "source_episodes": 0},
         {"num_episodes": 500, "method": "AD"},
         {"num_episodes": 2000, "action_selection": "sample", "split": "validation"},
@@ -49,16 +52,37 @@ def test_few_compressions_are_ticks_and_many_are_text(tmp_path):
 def test_title_says_what_was_found(tmp_path):
     summary = summary_of(write_evaluation(str(tmp_path)))
     summary["final_fraction_ci95"] = [0.998, 1.0]
-    expected = "CompAD on 8 unseen goals: 100% of the optimum (95% CI 99.8\u2013100), "
-    assert figures.title_of(summary) == expected + "90% after 5 episodes, greedy"
+    expected = "CompAD on 8 unseen tasks: 100% of the optimum (95% CI 99.8\u2013100), "
+    assert wording.title_of(summary) == expected + "90% after 5 episodes, greedy"
     summary |= {"num_tasks": 1, "episodes_to_90_percent": 1}
-    assert "1 unseen goal:" in figures.title_of(summary)
-    assert "after 1 episode," in figures.title_of(summary)
+    assert "1 unseen task:" in wording.title_of(summary)
+    assert "after 1 episode," in wording.title_of(summary)
+
+
+def test_without_an_optimum_the_title_says_returns(tmp_path):
+    summary = summary_of(write_evaluation(str(tmp_path), has_optimum=False, split="train"))
+    expected = "CompAD on 8 training tasks: 16.5 an episode (95% CI 15.5 to 17.5), "
+    assert wording.title_of(summary) == expected + "100.0% of its source's, greedy"
+    summary["final_share_of_source_return"] = None
+    assert wording.title_of(summary) == expected + "greedy"
+
+
+def test_references_are_lines_also_of_a_single_episode(tmp_path):
+    for number, has_optimum in enumerate((True, False)):
+        folder = str(tmp_path / str(number))
+        directory = write_evaluation(folder, num_episodes=1, has_optimum=has_optimum)
+        axes = figures._learning_curve(*finished_runs.load(directory)).axes[0]
+        heights = {x.get_label(): (list(x.get_xdata()), x.get_ydata()[0]) for x in axes.lines}
+        unit = 1 if has_optimum else 16.5
+        assert heights["source, mbie_eb"] == ([0.5, 1.5], pytest.approx(0.14 * unit))
+        assert heights["random agent"] == ([0.5, 1.5], 0.024 if has_optimum else 0.4)
+        assert ("optimum" in heights) == has_optimum
+        assert heights["CompAD"][1] == pytest.approx(0.15 * unit)
 
 
 @pytest.mark.parametrize("fraction, text", [(1.0, "100.0"), (0.99996, "99.9"), (0.7504, "75.0")])
 def test_percentages_never_round_up_to_all(fraction, text):
-    assert figures.percent(fraction) == text
+    assert wording.percent(fraction) == text
 
 
 def test_page_is_self_contained_escaped_and_complete(tmp_path):
@@ -76,7 +100,7 @@ def test_page_is_self_contained_escaped_and_complete(tmp_path):
     assert ["final_fraction_ci95", "1, 1"] in rows
     assert ["num_parameters", "267,000"] in rows
     assert ["commit", "-"] in rows and ["versions", "jax 0.10.2"] in rows
-    assert ["2, 3", "17", "16.5", "0.98"] in rows
+    assert ["2, 3", "17", "16.5", "14.5", "0.98"] in rows
     assert ["train loss", "&lt; 0.8", "0.53", "pass", "0.39"] in rows
     assert ["return", "&gt; 2", "-", "not measured", "-"] in rows
     impossible = "FAIL, as it must: the floor is above the target"
@@ -92,13 +116,21 @@ def test_an_unreadable_evaluation_is_refused(tmp_path, damage):
         evaluation_page.write_report(directory)
 
 
+def test_table_without_an_optimum(tmp_path):
+    directory = write_evaluation(str(tmp_path), has_optimum=False)
+    header, row = tables.text_table([summary_of(directory)]).split("\n")
+    assert re.split(r"  +", header)[-5:-2] == ["final [95% CI]", "worst task", "of its source"]
+    assert re.split(r"  +", row)[3:7] == ["16.15", "16.5 [15.5, 17.5]", "9.5", "100.0%"]
+    assert "nan" not in row
+
+
 def test_table_is_aligned_and_right(tmp_path):
     names = ("small", "small,model.n_latent=40,optimizer.lr=0.0003,train.seed=1")
     directories = [
         write_evaluation(str(tmp_path / names[0])),
         write_evaluation(str(tmp_path / names[1]), method="AD", env_steps_per_second=1234567.8),
     ]
-    text = evaluation_page.table([summary_of(directory) for directory in directories])
+    text = tables.text_table([summary_of(directory) for directory in directories])
     header, first, second = text.split("\n")
     assert len(header) == len(first) == len(second) <= 110
     columns = re.split(r"  +", first)
@@ -111,5 +143,5 @@ def test_table_is_aligned_and_right(tmp_path):
     for name in ("method", "acting"):  # Text begins, numbers end, where the header does.
         assert all(line[header.index(name) - 1 :][:2].strip() for line in (first, second))
         assert all(line[header.index(name) - 1] == " " for line in (first, second))
-    for name in ("overall", "worst goal", "to 90%", "compressions", "steps/s"):
+    for name in ("overall", "worst task", "to 90%", "compressions", "steps/s"):
         assert all(line[header.index(name) + len(name) - 1] != " " for line in (first, second))

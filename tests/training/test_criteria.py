@@ -1,10 +1,10 @@
-"""The seed's criteria on made-up runs."""
+"""The original system's criteria on made-up runs."""
 
 import numpy as np
 import pytest
 
 from compad_jax.config import Config
-from compad_jax.training.criteria import return_criteria, seed_criteria, training_criteria
+from compad_jax.training.criteria import original_criteria, return_criteria, training_criteria
 from tests.builders import override
 
 _CONFIG = override(Config(), train={"train_timesteps": 1000})
@@ -29,7 +29,7 @@ def _returns(means):
 
 
 def _judge(metrics, means=(2.5,) * 8):
-    return {row["name"]: row for row in seed_criteria(metrics, _returns(means), _CONFIG, 5)}
+    return {row["name"]: row for row in original_criteria(metrics, _returns(means), _CONFIG, 5)}
 
 
 def test_all_pass():

@@ -40,7 +40,14 @@ def _setup(config, num_devices=1):
     state = make_init(optimizer, mesh)(init_params(policy, jax.random.key(0)))
     shape = (12, config.source.num_steps)
     transition = random_transitions(jax.random.key(1), policy.spec, shape)
-    dataset = Dataset(transition, jnp.zeros(shape), jnp.arange(12))
+    is_target = jnp.arange(shape[1]) % 4 > 0
+    dataset = Dataset(
+        transition,
+        jnp.broadcast_to(is_target, shape),
+        jnp.zeros(shape),
+        jnp.arange(12),
+        jnp.array(12),
+    )
     return state, jax.device_put(dataset, sharding.replicated(mesh)), train_steps
 
 
@@ -48,28 +55,57 @@ def test_loss_against_a_hand_computation(debug_config):
     policy, params = make_model(debug_config)
     history = random_transitions(jax.random.key(0), policy.spec, (2, 20))
     segments = cut(history, [7, 9], 12)
-    segments = segments._replace(floor=jnp.where(segments.mask, 0.25, 99.0))
+    # Every other token is read but is no target.
+    is_target = segments.mask & (jnp.arange(12) % 2 == 0)
+    segments = segments._replace(is_target=is_target, floor=jnp.where(is_target, 0.25, 99.0))
     loss, metrics = jax.jit(loss_fn, static_argnums=(1, 3))(params, policy, segments, 0.1, None)
     logits = np.asarray(
         jax.jit(unroll, static_argnums=0)(policy, params, segments).logits, np.float64
     )
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     losses, nlls, hits = [], [], []
-    for b, s, position in np.argwhere(np.asarray(segments.mask)):
+    for b, s, position in np.argwhere(np.asarray(is_target)):
         row, action = log_probs[b, s, position], int(segments.action[b, s, position])
         target = np.full(5, 0.1 / 5)
         target[action] += 0.9
         losses.append(-(target * row).sum())
         nlls.append(-row[action])
         hits.append(row.argmax() == action)
-    assert len(losses) == 2 * 16
+    assert len(losses) == 2 * (4 + 5)
     np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
     np.testing.assert_allclose(metrics.nll, np.mean(nlls), rtol=1e-5)
     np.testing.assert_allclose(metrics.accuracy, np.mean(hits), rtol=1e-5)
     np.testing.assert_allclose(metrics.floor, 0.25, rtol=1e-6)
-    np.testing.assert_array_equal(metrics.depth_tokens, [14, 18])
+    assert metrics.num_tokens == 2 * 16
+    np.testing.assert_array_equal(metrics.depth_tokens, [8, 10])
     by_hand = np.average(metrics.depth_nll, weights=metrics.depth_tokens)
     np.testing.assert_allclose(by_hand, metrics.nll, rtol=1e-5)
+
+
+def test_uninformative_tokens_are_read_but_not_learned(debug_config):
+    """They change later predictions; their own action is no target."""
+    policy, params = make_model(debug_config)
+    segments = cut(random_transitions(jax.random.key(0), policy.spec, (2, 20)), [10, 10], 10)
+    segments = segments._replace(is_target=segments.mask.at[:, 0].set(False))
+    loss = jax.jit(lambda segments: loss_fn(params, policy, segments, 0.1)[0])
+    other_action = segments._replace(action=segments.action.at[:, 0].add(1) % 5)
+    assert loss(other_action) == loss(segments)
+    reward = segments.tokens.previous.reward.at[:, 0].add(1.0)  # Into the memory.
+    previous = segments.tokens.previous._replace(reward=reward)
+    other_reward = segments._replace(tokens=segments.tokens._replace(previous=previous))
+    assert abs(loss(other_reward) - loss(segments)) > 1e-4
+
+
+def test_a_batch_without_targets_has_no_loss_and_no_gradient(debug_config):
+    policy, params = make_model(debug_config)
+    segments = cut(random_transitions(jax.random.key(0), policy.spec, (2, 20)), [10, 10], 10)
+    segments = segments._replace(is_target=jnp.zeros_like(segments.mask))
+    loss, gradient = jax.jit(jax.value_and_grad(lambda p: loss_fn(p, policy, segments, 0.1)[0]))(
+        params
+    )
+    assert loss == 0
+    for leaf in jax.tree.leaves(gradient):
+        np.testing.assert_array_equal(leaf, 0)
 
 
 def test_one_device_equals_eight(debug_config):

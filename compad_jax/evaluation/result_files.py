@@ -1,0 +1,91 @@
+"""The files of an evaluation: `summary.json` and `curve.csv`."""
+
+import csv
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from compad_jax.config.checks import ConfigError
+from compad_jax.evaluation.statistics import Returns, Source, bootstrap, fractions
+
+_SUMMARY = "summary.json"
+
+
+def check_directory(directory: str, step: int, config: dict[str, Any]) -> None:
+    """Refuses a directory that another evaluation would be written into.
+
+    Args:
+        directory: of an evaluation; need not exist.
+        step: of the checkpoint that is evaluated.
+        config: all settings. Which checkpoint they ask for does not matter: `step` says it.
+
+    Raises:
+        ConfigError: a different evaluation is there.
+    """
+    path = os.path.join(directory, _SUMMARY)
+    if not os.path.exists(path):
+        return
+    with open(path, encoding="utf-8") as file:
+        old = json.load(file)
+    asked, found = (
+        {**values, "eval": {**values["eval"], "checkpoint": None}}
+        for values in (config, old["config"])
+    )
+    for name, is_same in (("step", old["step"] == step), ("config", asked == found)):
+        if not is_same:
+            raise ConfigError(f"{directory}: holds another evaluation ({name}); move it away")
+
+
+def write_curve(
+    directory: str, outcome: Returns, source: Source, lengths: np.ndarray, compressions: np.ndarray
+) -> None:
+    """Writes `curve.csv`, a line an episode; a field is empty where nothing is known.
+
+    Args:
+        directory: exists.
+        outcome: returns [E, G, R] and optimum [G].
+        source: what the source earned.
+        lengths: int [E, G, R], steps of each episode.
+        compressions: int [E, G, R], done by the end of each episode.
+    """
+    shares = fractions(outcome.returns, outcome.optimum)
+    source_shares = fractions(source.curve, outcome.optimum)
+    columns = {
+        **_columns(shares, "fraction", "low", "high"),
+        **_columns(outcome.returns, "mean_return", "return_low", "return_high"),
+        "source_fraction": _means(source_shares),
+        "source_return": _means(source.curve),
+        "mean_length": _means(lengths),
+        "num_compressions": [f"{x:g}" for x in np.floor(compressions.mean((1, 2)))],
+    }
+    with open(os.path.join(directory, "curve.csv"), "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["episode", *columns])
+        for i in range(len(outcome.returns)):
+            fields = (column[i] if i < len(column) else "" for column in columns.values())
+            writer.writerow([i + 1, *fields])
+
+
+def write_summary(directory: str, summary: dict[str, Any]) -> None:
+    """Writes `summary.json`."""
+    with open(os.path.join(directory, _SUMMARY), "w", encoding="utf-8") as file:
+        json.dump(summary, file, indent=2, allow_nan=False)
+        file.write("\n")
+
+
+def _columns(values: np.ndarray | None, *names: str) -> dict[str, list[str]]:
+    """Mean, low and high of each episode, [E, G, R]; empty where there are no values."""
+    if values is None:
+        return {name: [] for name in names}
+    low, high = bootstrap(values)
+    return dict(zip(names, (_means(values), _texts(low), _texts(high)), strict=True))
+
+
+def _means(values: np.ndarray | None) -> list[str]:
+    return [] if values is None else _texts(values.mean((1, 2)))
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [f"{x:.6f}" for x in values]

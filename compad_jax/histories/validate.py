@@ -1,0 +1,76 @@
+"""Histories that no environment could have made are found before anything is learned."""
+
+import numpy as np
+
+from compad_jax.envs.protocol import Discrete, EnvSpec
+from compad_jax.types import History
+
+_TOLERANCE = 0.02  # Of a sum of probabilities whose logarithms are stored in float16.
+_KINDS = {"iu": "integers", "f": "real numbers", "b": "truth values"}
+
+
+def find_mistake(history: History, spec: EnvSpec, shape: tuple[int, int, int]) -> str | None:
+    """Looks for anything that cannot be in histories of an environment.
+
+    Args:
+        history: NumPy arrays.
+        spec: of the environment.
+        shape: G, R and T that it should have.
+
+    Returns:
+        One line that names the array, the place and what is allowed; None: all is well.
+    """
+    obs_kind = "iu" if isinstance(spec.obs_space, Discrete) else "f"
+    kinds = {"obs": obs_kind, "action": "iu", "reward": "f", "next_obs": obs_kind, "done": "b"}
+    arrays = history.transition._asdict()
+    if history.log_probs is not None:
+        arrays, kinds = arrays | {"log_probs": history.log_probs}, kinds | {"log_probs": "f"}
+    last = {"obs": (spec.obs_size,), "next_obs": (spec.obs_size,), "log_probs": (spec.num_actions,)}
+    for name, x in arrays.items():
+        expected = (*shape, *last.get(name, ()))
+        if x.shape != expected:
+            axes = "tasks, streams, steps" + (", entries" if name in last else "")
+            return f"{name}: has shape {x.shape}; must be {expected} ({axes})"
+        if x.dtype.kind not in kinds[name]:
+            return f"{name}: has type {x.dtype}; must be {_KINDS[kinds[name]]}"
+        # A task at a time: what is computed on the way stays small.
+        for task in range(len(x)):
+            found = _mistake_in(name, x[task], spec)
+            if found:
+                (stream, step), text = found
+                return f"{name}: task {task}, stream {stream}, step {step}: {text}"
+    return None
+
+
+def _mistake_in(name: str, x: np.ndarray, spec: EnvSpec) -> tuple[tuple[int, int], str] | None:
+    """The first mistake in one task's array [R, T, ...]: its stream and step, and what it is."""
+    if name == "log_probs":
+        total = np.exp(x.astype(np.float32)).sum(-1)
+        return _first(~(np.abs(total - 1) <= _TOLERANCE), total, "probabilities sum to", "1")
+    if name == "action":
+        return _outside(x[..., None], (spec.num_actions,))
+    if name in ("obs", "next_obs") and isinstance(spec.obs_space, Discrete):
+        return _outside(x, spec.obs_space.sizes)
+    if x.dtype.kind == "f":
+        finite = np.isfinite(x).reshape(*x.shape[:2], -1).all(-1)
+        return _first(~finite, x, "is", "finite")
+    return None
+
+
+def _outside(x: np.ndarray, sizes: tuple[int, ...]) -> tuple[tuple[int, int], str] | None:
+    """Integers [R, T, O] that are not in [0, size) of their coordinate."""
+    for coordinate, size in enumerate(sizes):
+        values = x[..., coordinate]
+        # Minimum and maximum first: mostly all is well, and they make no array.
+        if values.min() < 0 or values.max() >= size:
+            return _first((values < 0) | (values >= size), values, "is", f"in [0, {size})")
+    return None
+
+
+def _first(
+    wrong: np.ndarray, x: np.ndarray, verb: str, allowed: str
+) -> tuple[tuple[int, int], str] | None:
+    if not wrong.any():
+        return None
+    stream, step = (int(i) for i in np.argwhere(wrong)[0])
+    return (stream, step), f"{verb} {x[stream, step]}; must be {allowed}"

@@ -1,0 +1,174 @@
+"""The training loss, faster: the same logits, memories and gradients as those of `unroll`.
+
+What is done differently:
+
+-   All tokens are embedded in one product.
+-   Segments before the last are cut to the length that a compression takes, as they hold no more.
+-   A CPU decodes segments one by one and differentiates each before the next (`scan_sum`), so
+    that activations stay in its cache. An accelerator decodes all segments in one call.
+-   The backward pass computes most activations of the compressor again.
+
+With dropout, `unroll` draws other masks.
+"""
+
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from compad_jax.backend.scan_sum import scan_sum
+from compad_jax.models.memory.protocol import Memory
+from compad_jax.models.policy import Params, Policy, apply_method
+from compad_jax.models.transformer import DROPOUT_MASK
+from compad_jax.models.unroll import Unrolled, cut_gradient, dropout_keys, segments_first
+from compad_jax.types import Segments
+
+# Logits [..., A] and actions [...] to a loss of each token, [...].
+TokenLoss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+class _SegmentGroup(NamedTuple):
+    """Consecutive segments of one length and all that their loss needs."""
+
+    latents: jax.Array  # float [S, B, M, D], what the memories show.
+    embeddings: jax.Array  # float [S, B, L, D]
+    action: jax.Array  # int [S, B, L]
+    weight: jax.Array  # float [S, B, L]
+    key: jax.Array | None  # PRNG keys [S] of the dropout.
+
+
+def unroll_loss(
+    policy: Policy,
+    params: Params,
+    segments: Segments,
+    token_loss: TokenLoss,
+    weights: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    all_at_once: bool | None = None,
+) -> tuple[jax.Array, Unrolled]:
+    """As `unroll`, with the weighted sum of a loss of all tokens, to be differentiated.
+
+    Args:
+        policy: the policy.
+        params: its parameters.
+        segments: [B, S, L]; with a memory, a segment before the last holds at most
+            `policy.compress_length` tokens.
+        token_loss: of `segments.action`.
+        weights: of the tokens, [B, S, L]; 0 where there is none.
+        key: PRNG key of the dropout, consumed; None: no dropout.
+        all_at_once: decode all segments in one call, or one by one; None: by the backend.
+
+    Returns:
+        The loss, float [], and what `unroll` returns; no gradient flows through its logits.
+    """
+    chex.assert_equal_shape([segments.mask, weights])
+    num_segments, length = segments.mask.shape[1:]
+    tokens, mask, action, weight = segments_first(
+        (segments.tokens, segments.mask, segments.action, weights)
+    )
+    embeddings = apply_method(policy, params, "embed", tokens)
+    # Only the last segment can be longer than what a compression takes.
+    short = min(length, policy.compress_length) if policy.config.remembers else length
+    compressed = embeddings[:-1, :, :short], mask[:-1, :, :short]
+    memories = _write_all(policy, params, *compressed, key)
+    latents = jax.vmap(lambda memory: apply_method(policy, params, "read", memory))(memories)
+    keys, _ = jax.vmap(lambda index: dropout_keys(key, index))(jnp.arange(num_segments))
+    everything = _SegmentGroup(latents, embeddings, action, weight, keys)
+    if all_at_once is None:
+        all_at_once = jax.default_backend() != "cpu"
+    sum_of = _sum_at_once if all_at_once else _sum_one_by_one
+    sums = [sum_of(policy, params, token_loss, group) for group in _split(everything, short)]
+    losses, logits = zip(*sums, strict=True)
+    return sum(losses), Unrolled(_join(logits, length), memories)
+
+
+def reconstruct_segments(policy: Policy, params: Params, memories: Memory, length: int) -> Any:
+    """Logits [S - 1, B, L, classes] of each compressed segment, from the memory it went into."""
+    return jax.lax.map(
+        lambda memory: apply_method(policy, params, "reconstruct", memory, length),
+        jax.tree.map(itemgetter(slice(1, None)), memories),
+    )
+
+
+def _write_all(
+    policy: Policy, params: Params, embeddings: jax.Array, mask: jax.Array, key: jax.Array | None
+) -> Memory:
+    """The memories before, between and after S - 1 segments [S - 1, B, L, D]: [S, B, ...]."""
+
+    @_recomputed
+    def write(memory: Memory, segment: Any) -> Memory:
+        segment_embeddings, segment_mask, index = segment
+        _, write_key = dropout_keys(key, index)
+        memory = cut_gradient(policy.config, memory, index)
+        args = memory, segment_embeddings, segment_mask
+        return apply_method(policy, params, "write", *args, dropout=write_key)
+
+    def step(memory: Memory, segment: Any) -> tuple[Memory, Memory]:
+        memory = write(memory, segment)
+        return memory, memory
+
+    first = apply_method(policy, params, "initial_memory", mask.shape[1])
+    _, later = jax.lax.scan(step, first, (embeddings, mask, jnp.arange(len(mask))))
+    return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
+
+
+def _recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Drops activations until the backward pass, all but products with weights and random masks.
+
+    Computing the rest again in the cache is faster than fetching it from memory; multiplying
+    or drawing random numbers again is not.
+    """
+    policies = jax.checkpoint_policies
+    policy = policies.save_from_both_policies(
+        policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(DROPOUT_MASK)
+    )
+    return jax.checkpoint(function, policy=policy)
+
+
+def _split(group: _SegmentGroup, short: int) -> list[_SegmentGroup]:
+    """All segments but the last, cut to `short` tokens, and the last; or all in one group."""
+    if short == group.weight.shape[-1]:
+        return [group]
+    early, last = (jax.tree.map(itemgetter(cut), group) for cut in (slice(-1), slice(-1, None)))
+    fields = "embeddings", "action", "weight"
+    return [early._replace(**{name: getattr(early, name)[:, :, :short] for name in fields}), last]
+
+
+def _sum_one_by_one(
+    policy: Policy, params: Params, token_loss: TokenLoss, group: _SegmentGroup
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and logits [S, B, L, A], each segment differentiated as soon as it is decoded."""
+
+    def term(params: Params, inputs: Any, constants: Any) -> tuple[jax.Array, jax.Array]:
+        return _loss(policy, params, token_loss, _SegmentGroup._make((*inputs, *constants)))
+
+    return scan_sum(term, params, group[:2], group[2:])
+
+
+def _sum_at_once(
+    policy: Policy, params: Params, token_loss: TokenLoss, group: _SegmentGroup
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and logits [S, B, L, A], all segments decoded as one batch."""
+    key = None if group.key is None else group.key[0]
+    batch = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), group._replace(key=None))
+    loss, logits = _loss(policy, params, token_loss, batch._replace(key=key))
+    return loss, logits.reshape(*group.action.shape, -1)
+
+
+def _loss(
+    policy: Policy, params: Params, token_loss: TokenLoss, segment: _SegmentGroup
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and logits [B, L, A] of one segment: the group without its axis S."""
+    latents, embeddings, action, weight, key = segment
+    logits, _ = apply_method(policy, params, "decode", latents, embeddings, dropout=key)
+    return (token_loss(logits, action) * weight).sum(), jax.lax.stop_gradient(logits)
+
+
+def _join(logits: Iterable[jax.Array], length: int) -> jax.Array:
+    """Logits of groups, [S, B, up to length, A] -> [B, all S, length, A], zeros at the end."""
+    padded = [jnp.pad(x, [(0, 0), (0, 0), (0, length - x.shape[2]), (0, 0)]) for x in logits]
+    return segments_first(jnp.concatenate(padded))

@@ -1,0 +1,71 @@
+"""Collects the evaluations of finished runs into one small results file.
+
+    python -m experiments.collect_results small_splits runs/small runs/small_seed_1
+
+It writes `results/NAME/evaluations.json`: a list of the summaries of all evaluations, in the
+order of the runs, each with the name of its run. Of the tasks only the worst is kept, so that
+the file stays small however many there are.
+"""
+
+import argparse
+import json
+import os
+from typing import Any
+
+from compad_jax.config.command_line import one_line_errors
+from compad_jax.reports.finished_runs import load_run
+
+Summary = dict[str, Any]
+_LEFT_OUT = ("per_task", "criteria")
+
+
+def collect(runs: list[str]) -> list[Summary]:
+    """The summaries of all evaluations of some runs.
+
+    Args:
+        runs: run directories, each with finished evaluations.
+
+    Returns:
+        The contents of each `summary.json` without `per_task` and `criteria`, and with
+        `worst_task` and, where it was measured, `timing`.
+
+    Raises:
+        ConfigError: a run has no readable evaluation.
+    """
+    return [
+        {key: value for key, value in summary.items() if key not in _LEFT_OUT}
+        | {"run": os.path.basename(os.path.normpath(run)), "worst_task": worst_task(summary)}
+        for run in runs
+        for summary, _ in load_run(run)
+    ]
+
+
+def worst_task(summary: Summary) -> Summary:
+    """The task with the lowest share of the optimum at the end, or return where none is known."""
+
+    def score(task: Summary) -> float:
+        share = task.get("final_fraction_of_optimum")
+        return task["mean_return"] if share is None else share
+
+    return summary["worst_task"] if "worst_task" in summary else min(summary["per_task"], key=score)
+
+
+def main() -> None:
+    """Parses the command line and writes the file."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", help="the file is results/NAME/evaluations.json")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories")
+    arguments = parser.parse_args()
+    with one_line_errors():
+        summaries = collect(arguments.runs)
+    directory = os.path.join("results", arguments.name)
+    os.makedirs(directory, exist_ok=True)
+    path = os.path.join(directory, "evaluations.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(summaries, file, indent=1)
+        file.write("\n")
+    print(f"{path}: {len(summaries)} evaluations of {len(arguments.runs)} runs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Writes the generated parts of the pages, from results files alone.
+
+    python -m experiments.docs_tables
+
+A page marks such a part with `<!-- KIND:NAME -->` and `<!-- /KIND -->`, each on a line of its
+own; what stands between them is replaced by what the results say. Most kinds read the
+evaluations in `results/NAME/*.json`: a file holds one summary or a list of them, as
+`eval_main.py --compare` (comparison.json) and `experiments.collect_results` (evaluations.json)
+write it. The kinds:
+
+    returns   an evaluation a row: shares of the optimum
+    rewards   a training a row: rewards of sampled actions in each goal
+    rooms     an evaluation a row: its grid, horizon and split
+    splits    a run a row, over training seeds and splits, and their mean
+    tasks     an evaluation a row, of any environment; without an optimum its returns
+    phases    a run a row: seconds of its phases
+    cost      a sentence: what the first run took
+    table     the table of an experiment, `results/NAME/table.md`
+    bench     a table of the benchmark; NAME is one of `benchmarks.tables.BLOCKS`
+"""
+
+import glob
+import json
+import os
+import re
+from collections.abc import Callable
+
+from benchmarks.tables import BLOCKS, read_results
+from compad_jax.config.checks import ConfigError
+from compad_jax.config.command_line import one_line_errors
+from compad_jax.reports.wording import Summary
+from experiments import evaluation_tables
+
+PAGES = ("README.md", "docs/design.md", "docs/performance.md", "docs/why_it_failed.md")
+BENCH = "results/bench/cpu.json"
+
+_BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
+
+
+def _of_evaluations(block: Callable[[list[Summary]], str]) -> Callable[[str], str]:
+    return lambda name: block(read_evaluations(f"results/{name}"))
+
+
+# What a block of each kind says, by its name.
+_KINDS: dict[str, Callable[[str], str]] = {
+    "bench": lambda name: BLOCKS[name](read_results(BENCH)),
+    "table": lambda name: _read(f"results/{name}/table.md").rstrip(),
+    "returns": _of_evaluations(evaluation_tables.returns),
+    "rewards": _of_evaluations(evaluation_tables.rewards),
+    "rooms": _of_evaluations(evaluation_tables.rooms),
+    "splits": _of_evaluations(evaluation_tables.splits),
+    "tasks": _of_evaluations(evaluation_tables.tasks),
+    "phases": _of_evaluations(evaluation_tables.phases),
+    "cost": _of_evaluations(evaluation_tables.cost),
+}
+
+
+def read_evaluations(directory: str) -> list[Summary]:
+    """Reads the evaluations in the JSON files of a directory, in the order of their names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    paths = sorted(glob.glob(os.path.join(directory, "*.json")))
+    if not paths:
+        raise ConfigError(f"{directory}/*.json: no such file")
+    contents = [json.loads(_read(path)) for path in paths]
+    return [
+        s for content in contents for s in (content if isinstance(content, list) else [content])
+    ]
+
+
+def fill_page(path: str) -> None:
+    """Rewrites the blocks of a page.
+
+    Raises:
+        ConfigError: the page is missing, or names a block that the results cannot fill.
+    """
+    text = fill_blocks(_read(path), path)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def fill_blocks(text: str, where: str = "page") -> str:
+    """Replaces what stands in the blocks of a text; see `fill_page`."""
+
+    def fill(match: re.Match[str]) -> str:
+        start, kind, name, _, end = match.groups()
+        block = f"{where}: block {kind}:{name}"
+        if kind not in _KINDS:
+            raise ConfigError(f"{where}: no block {kind!r}; known are {', '.join(_KINDS)}")
+        try:
+            return f"{start}{_KINDS[kind](name)}\n{end}"
+        except KeyError as error:
+            raise ConfigError(f"{block}: the results have no {error}") from error
+
+    if len(_BLOCK.findall(text)) != len(re.findall(r"<!-- \w+:", text)):
+        raise ConfigError(f"{where}: a block has no end; write <!-- /KIND --> after it")
+    return _BLOCK.sub(fill, text)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def main() -> None:
+    """Fills all pages."""
+    with one_line_errors():
+        for page in PAGES:
+            fill_page(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Evaluations of finished runs in one small file."""
+
+import json
+import sys
+
+import pytest
+
+from compad_jax.config.checks import ConfigError
+from experiments import collect_results, docs_tables, evaluation_tables
+
+
+@pytest.fixture
+def summaries():
+    with open("results/small_vs_ad/comparison.json", encoding="utf-8") as file:
+        return json.load(file)[:2]
+
+
+@pytest.fixture
+def run(tmp_path, summaries):
+    for summary in summaries:
+        directory = tmp_path / "runs" / "small" / "eval" / summary["name"]
+        directory.mkdir(parents=True)
+        (directory / "summary.json").write_text(json.dumps(summary))
+        (directory / "curve.csv").write_text("episode,fraction\n1,0.5\n")
+    return str(tmp_path / "runs" / "small")
+
+
+def test_evaluations_are_kept_without_what_makes_them_large(run, summaries):
+    collected = collect_results.collect([run + "/"])
+    assert [s["action_selection"] for s in collected] == ["greedy", "sample"]
+    for found, summary in zip(collected, summaries, strict=True):
+        assert not {"per_task", "criteria"} & found.keys()
+        assert found["run"] == "small"
+        for key in ("config", "final_fraction_ci95", "num_tasks", "commit"):
+            assert found[key] == summary[key]
+        lowest = min(task["final_fraction_of_optimum"] for task in summary["per_task"])
+        assert found["worst_task"]["final_fraction_of_optimum"] == lowest
+    whole = [summary | {"run": "small"} for summary in summaries]
+    assert evaluation_tables.splits(collected) == evaluation_tables.splits(whole)
+
+
+def test_the_worst_task_without_an_optimum_has_the_lowest_return():
+    tasks = [{"mean_return": value, "final_fraction_of_optimum": None} for value in (2.0, 1.0, 3.0)]
+    assert collect_results.worst_task({"per_task": tasks})["mean_return"] == 1.0
+
+
+def test_the_command_writes_what_the_docs_read(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["collect_results", "mine", run])
+    collect_results.main()
+    assert "results/mine/evaluations.json: 2 evaluations of 1 runs" in capsys.readouterr().out
+    assert docs_tables.read_evaluations("results/mine") == collect_results.collect([run])
+    assert (tmp_path / "results/mine/evaluations.json").stat().st_size < 20_000
+
+
+def test_a_run_without_an_evaluation_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="no finished evaluation"):
+        collect_results.collect([str(tmp_path)])

@@ -1,0 +1,135 @@
+"""The fast training loss is that of the plain `unroll`: value, gradient, logits and memories."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+from compad_jax.models import unroll, unroll_loss
+from compad_jax.training.losses import smoothed_cross_entropy
+from tests.builders import cut, make_model, override, random_transitions
+from tests.models.rules import RULES, make_rule_model
+
+_BATCH = 2
+_token_loss = partial(smoothed_cross_entropy, smoothing=0.1)
+
+
+def _make_batch(policy, lengths):
+    """Segments and weights of their tokens."""
+    history = random_transitions(jax.random.key(2), policy.spec, (_BATCH, sum(lengths)))
+    segments = cut(history, lengths, 12)
+    return segments, jax.random.uniform(jax.random.key(3), segments.mask.shape) * segments.mask
+
+
+def _score(memories):
+    """A number that depends on all real-valued parts of the memories."""
+    leaves = jax.tree.leaves(memories)
+    return sum(jnp.square(x).sum() for x in leaves if jnp.issubdtype(x.dtype, jnp.floating))
+
+
+def _plain(policy, params, segments, weights):
+    logits, memories = unroll(policy, params, segments)
+    loss = (_token_loss(logits, segments.action) * weights).sum()
+    return 3.0 * loss + _score(memories), (loss, logits * segments.mask[..., None], memories)
+
+
+def _fast(policy, params, segments, weights, all_at_once):
+    loss, (logits, memories) = unroll_loss(
+        policy, params, segments, _token_loss, weights, all_at_once=all_at_once
+    )
+    return 3.0 * loss + _score(memories), (loss, logits * segments.mask[..., None], memories)
+
+
+def _check(policy, params, lengths, ways=(True, False)):
+    batch = _make_batch(policy, lengths)
+    differentiate = partial(jax.grad, argnums=1, has_aux=True)
+    expected = jax.jit(differentiate(_plain), static_argnums=0)(policy, params, *batch)
+    assert optax.tree.norm(expected[0]["head"]) > 0.1
+    for all_at_once in ways:
+        fast = jax.jit(differentiate(_fast), static_argnums=(0, 4))
+        found = fast(policy, params, *batch, all_at_once)
+        chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule(debug_config, rule):
+    """The last segment is longer than what a compression takes, and one is padded."""
+    _check(*make_rule_model(debug_config, rule), [5, 3, 12], ways=[False])
+
+
+@pytest.mark.parametrize(
+    ("rule", "compress", "lengths"),
+    [
+        ("slot_gate", 12, [10, 7, 12, 9]),  # All are padded to one length.
+        ("slot_gate", 5, [5, 3, 12]),  # The last one is longer than what a compression takes.
+        ("slot_gate", 5, [12]),
+        ("none", 5, [12, 12]),  # AD: segments are windows.
+    ],
+)
+def test_every_layout(debug_config, rule, compress, lengths):
+    _check(*make_rule_model(debug_config, rule, compress), lengths)
+
+
+def test_truncated_gradients(debug_config):
+    _check(*make_rule_model(debug_config, "slot_gate", bptt_depth=2), [5, 5, 5, 5])
+
+
+@pytest.mark.parametrize("all_at_once", [True, False])
+def test_no_gradient_flows_through_the_logits_beside_a_loss(debug_config, all_at_once):
+    policy, params = make_model(debug_config)
+    segments, weights = _make_batch(policy, [10, 10])
+
+    def logits(params):
+        _, (logits, _) = unroll_loss(
+            policy, params, segments, _token_loss, weights, all_at_once=all_at_once
+        )
+        return jnp.square(logits).sum()
+
+    assert optax.tree.norm(jax.jit(jax.grad(logits))(params)) == 0
+
+
+@pytest.mark.parametrize("rule", ["none", "running_mean", "slot_gate"])
+@pytest.mark.parametrize("all_at_once", [True, False])
+def test_shares_of_two_devices_add_up(debug_config, rule, all_at_once):
+    """Inside a `shard_map`, even if the first memory is a constant or empty."""
+    policy, params = make_rule_model(debug_config, rule)
+    segments, weights = _make_batch(policy, [5, 3, 12])
+    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,), devices=jax.devices()[:2])
+
+    def gradient(params, segments, weights):
+        return jax.grad(
+            lambda p: unroll_loss(
+                policy, p, segments, _token_loss, weights, all_at_once=all_at_once
+            )[0]
+        )(params)
+
+    def share(params, *batch):
+        params = jax.lax.pcast(params, "data", to="varying")
+        return jax.lax.psum(gradient(params, *batch), "data")
+
+    everywhere, split = PartitionSpec(), PartitionSpec("data")
+    shared = jax.jit(
+        jax.shard_map(share, mesh=mesh, in_specs=(everywhere, split, split), out_specs=everywhere)
+    )
+    expected = jax.jit(gradient)(params, segments, weights)
+    chex.assert_trees_all_close(
+        jax.device_get(shared(params, segments, weights)),
+        jax.device_get(expected),
+        rtol=1e-4,
+        atol=2e-5,
+    )
+
+
+def test_dropout_depends_on_the_key(debug_config):
+    policy, params = make_model(override(debug_config, model={"tf_dropout": 0.5}))
+    batch = _make_batch(policy, [10, 10])
+    run = jax.jit(partial(unroll_loss, policy), static_argnums=2)
+    segments, weights = batch
+    keys = [jax.random.key(k) for k in (0, 0, 1)]
+    a, b, c = (run(params, segments, _token_loss, weights, key=k)[1].logits for k in keys)
+    chex.assert_trees_all_equal(a, b)
+    assert jnp.abs(a - c).max() > 1e-3
