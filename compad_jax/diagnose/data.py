@@ -14,8 +14,7 @@ from compad_jax.envs import make_env
 from compad_jax.envs.protocol import make_tasks
 from compad_jax.envs.split import choose_tasks
 from compad_jax.envs.tabular import optimal_returns
-from compad_jax.evaluation.evaluate_run import source_of
-from compad_jax.evaluation.statistics import fractions
+from compad_jax.evaluation.statistics import fractions, source_returns
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler
 from compad_jax.training.losses import loss_floor
@@ -115,7 +114,8 @@ def describe_source(
     env = make_env(config.env)
     chosen = choose_tasks(env.num_tasks, config.env.num_tasks)
     optimum = optimal_returns(env, make_tasks(env, chosen[tasks]))
-    curve = source_of(config, tasks).curve  # [episodes, G, R]
+    steps = history.transition
+    curve = source_returns(np.asarray(steps.reward[tasks]), np.asarray(steps.done[tasks])).curve
     shares = fractions(curve, optimum)
     return {
         "name": config.source.name,

@@ -1,6 +1,5 @@
 """Dropout keeps what it says, unbiased and without patterns; blocks skip what nobody reads."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +9,8 @@ from compad_jax.models.transformer import (
     Block,
     Dropout,
     _random_bytes,
-    attend,
     causal_mask,
-    gelu,
 )
-from compad_jax.types import KeyValue
 
 
 @pytest.mark.parametrize(("rate", "rounded"), [(0.1, 26 / 256), (0.2, 51 / 256), (0.5, 0.5)])
@@ -89,23 +85,3 @@ def test_positions_that_are_only_attended_to_change_nothing_else(debug_config):
     tokens_only, same_cache = block.apply(variables, x, mask, skip=4)
     np.testing.assert_allclose(tokens_only, everywhere[:, 4:], atol=1e-6)
     np.testing.assert_allclose(same_cache.key, cache.key, atol=1e-6)
-
-
-@pytest.mark.parametrize("mask_shape", [(7, 7), (1, 7), (2, 1, 1, 7)])
-def test_attention_of_accelerators_is_that_of_a_cpu(mask_shape, monkeypatch):
-    query, key, value, noise = (
-        jax.random.normal(k, (2, 3, 7, 4)) for k in jax.random.split(jax.random.key(0), 4)
-    )
-    mask = (jnp.resize(noise, mask_shape) > -0.5).at[..., 0].set(True)
-    outputs = []
-    for backend in ("cpu", "gpu"):
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        past = KeyValue(key, value)
-        outputs.append(attend(query, past, mask, Dropout(0.0), deterministic=True))
-    np.testing.assert_allclose(*outputs, atol=1e-5)
-
-
-def test_gelu_and_its_gradient_are_those_of_flax():
-    x = jnp.linspace(-9.0, 9.0, 1001)
-    for ours, theirs in ((gelu, nn.gelu), (jax.grad(gelu), jax.grad(nn.gelu))):
-        np.testing.assert_allclose(jax.vmap(ours)(x), jax.vmap(theirs)(x), atol=1e-5)
