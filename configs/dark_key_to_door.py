@@ -21,10 +21,11 @@ def get_config():
     config.source.name = "staged_search"
     config.source.num_streams = 6
     config.source.num_steps = 1000
-    # As in configs/small.py: some histories without noise, some with, some paid late.
+    # As in configs/small.py: some histories without noise, some with, some paid late; a ratio below
+    # one stream in six would leave none.
     config.source.staged_search.spread_random_actions = True
     config.source.staged_search.random_action_rate = 0.2
-    config.source.staged_search.late_reward_ratio = 0.1
+    config.source.staged_search.late_reward_ratio = 0.17
     config.model.memory_update = "slot_gate"
     config.model.tf_n_layer = 2
     config.model.encoder_n_layer = 1

@@ -118,7 +118,7 @@ def test_the_first_policy_is_nearly_uniform(history):
 def test_transitions_follow_the_environment_to_the_final_observation(history):
     transition = history.transition
     model = ENV.tabular(GOALS[0])
-    entered = model.next_state[ENV.state_index(transition.obs), transition.action]
+    entered = model.next_state[ENV.state_index(transition.obs), transition.action, 0]
     np.testing.assert_array_equal(ENV.state_index(transition.next_obs), entered)
     is_goal = (transition.next_obs == GOALS[None, :, None, None]).all(-1)
     np.testing.assert_array_equal(transition.reward, is_goal)

@@ -178,15 +178,16 @@ def test_goes_to_the_goal_of_a_dark_room_and_stays():
 
 def test_a_late_stream_is_paid_from_the_start_of_an_episode_on():
     """Its door is never taken for its key, although the key was entered without pay."""
-    env = DarkKeyToDoor(3, 12)
+    env = DarkKeyToDoor(3, 16)
     config = dataclasses.replace(_QUIET, late_reward_ratio=1.0)
     reward = _learn(env, config, tasks_of(env), 4, 240).transition.reward
     paid = reward.any(0)  # [R, T], over all tasks.
-    starts = sorted(np.flatnonzero(stream)[0] if stream.any() else 240 for stream in paid)
-    assert starts[-1] == 240  # The last one is never paid.
-    for start, delay in zip(starts[:-1], (60, 120, 180), strict=True):
-        assert delay <= start < delay + 12
-    last = reward[:, paid.any(-1)].reshape(81, 3, 20, 12)[:, :, -1].sum(-1)
+    first = sorted(np.flatnonzero(stream)[0] if stream.any() else 240 for stream in paid)
+    assert first[-1] == 240  # The last one is never paid.
+    # Due after 60, 120 and 180 steps, each in the middle of an episode.
+    for step, start in zip(first[:-1], (64, 128, 192), strict=True):
+        assert start <= step < start + 16
+    last = reward[:, paid.any(-1)].reshape(81, 3, 15, 16)[:, :, -1].sum(-1)
     assert (last == 2).mean() > 0.9
 
 
