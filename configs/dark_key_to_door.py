@@ -21,11 +21,10 @@ def get_config():
     config.source.name = "staged_search"
     config.source.num_streams = 6
     config.source.num_steps = 1000
-    # As in configs/small.py: some histories without noise, some with, some paid late; a ratio below
-    # one stream in six would leave none.
+    # As in configs/small.py: some histories without noise, some with. None is paid late: of six
+    # streams it would be the noisiest one, and never be paid at all.
     config.source.staged_search.spread_random_actions = True
     config.source.staged_search.random_action_rate = 0.2
-    config.source.staged_search.late_reward_ratio = 0.17
     config.model.memory_update = "slot_gate"
     config.model.tf_n_layer = 2
     config.model.encoder_n_layer = 1
