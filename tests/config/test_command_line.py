@@ -132,7 +132,10 @@ _MISTAKES = [
     (("--compare", "runs/a"), "--compare: name at least two run directories"),
 ]
 _WRONG_OVERRIDES = [
-    ("env.foo=3", "--config.env.foo: no such setting 'foo'; known there: grid_size, horizon"),
+    (
+        "env.foo=3",
+        "--config.env.foo: no such setting 'foo'; known there: delayed_bandit, grid_size, horizon",
+    ),
     ("foo=3", "--config.foo: no such setting 'foo'; known there: data, env, eval"),
     ("env.grid_size.x=3", "--config.env.grid_size.x: no such setting 'x'; known there: none"),
     ("=3", "--config.: no such setting ''"),

@@ -109,7 +109,7 @@ def test_every_choice_names_what_is_allowed(path):
         ("env.split_seed", -1, "env.split_seed=-1: must be at least 0"),
         ("model.tf_dropout", 1.0, "model.tf_dropout=1.0: must be at least 0 and below 0.998046875"),
         ("optimizer.lr", 0, "optimizer.lr=0.0: must be above 0"),
-        ("env.foo", 1, "env.foo: no such setting; known here are name, grid_size, horizon"),
+        ("env.foo", 1, "env.foo: no such setting; known here are name, num_tasks, wait"),
         ("foo", 1, "foo: no such setting; known here are env, source, data"),
         ("env", 3, "env=3: must be a group of settings"),
         ("source.ppo", 3, "source.ppo=3: must be a group of settings"),
