@@ -78,10 +78,10 @@ def first_step(config: Config) -> dict[str, float]:
         Seconds of each phase.
     """
     stopwatch = Stopwatch()
-    ready = prepare_training(config, stopwatch)
+    setup = prepare_training(config, stopwatch)
     with stopwatch.phase("step"):
         key = jax.random.key(config.train.seed)
-        jax.block_until_ready(ready.train_steps(ready.state, ready.datasets["train"], key))
+        jax.block_until_ready(setup.train_steps(setup.first_state, setup.datasets["train"], key))
     return stopwatch.seconds
 
 

@@ -32,7 +32,7 @@ from compad_jax.histories.dataset import dataset_shapes
 from compad_jax.histories.sampler import make_sampler, plan_segments
 from compad_jax.models import Params, Policy, init_params, make_policy
 from compad_jax.sources import make_source
-from compad_jax.training.loop import Parts, Ready, prepare
+from compad_jax.training.setup import Builders, TrainingSetup, set_up
 
 _GRADIENT = 3  # A forward pass, and two products of the backward pass for each of its own.
 
@@ -119,16 +119,16 @@ def _train_step(config: Config, steps: int, repeats: int, limits: tuple[str, ...
     config = steps_a_call(config, steps)
     load_histories(config)  # Not while the step compiles.
     stopwatch = Stopwatch()
-    ready = prepare_training(config, stopwatch)
-    state, dataset, key = [ready.state], ready.datasets["train"], jax.random.key(0)
+    setup = prepare_training(config, stopwatch)
+    state, dataset, key = [setup.first_state], setup.datasets["train"], jax.random.key(0)
 
     def call() -> Any:
-        state[0], metrics = ready.train_steps(state[0], dataset, key)
+        state[0], metrics = setup.train_steps(state[0], dataset, key)
         return metrics
 
     lengths, windows = _mean_lengths(config), steps * config.train.train_batch_size
-    params = init_params(ready.policy, key)
-    window = forward_flops(ready.policy, params, _segments(config), [round(x) for x in lengths])
+    params = init_params(setup.policy, key)
+    window = forward_flops(setup.policy, params, _segments(config), [round(x) for x in lengths])
     flops = _GRADIENT * windows * window
     return Outcome(
         "supervised tokens",
@@ -140,9 +140,9 @@ def _train_step(config: Config, steps: int, repeats: int, limits: tuple[str, ...
     )
 
 
-def prepare_training(config: Config, stopwatch: Stopwatch) -> Ready:
+def prepare_training(config: Config, stopwatch: Stopwatch) -> TrainingSetup:
     """Does what a training does before its first step."""
-    return prepare(config, sharding.make_mesh(), Parts(), stopwatch)
+    return set_up(config, sharding.make_mesh(), Builders(), stopwatch)
 
 
 def steps_a_call(config: Config, steps: int) -> Config:

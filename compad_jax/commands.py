@@ -8,7 +8,9 @@ from compad_jax.backend import process
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config.command_line import Arguments, run_program
 from compad_jax.evaluation.evaluate_run import evaluate
-from compad_jax.training.loop import Interrupted, claim_workdir, train
+from compad_jax.training.loop import train
+from compad_jax.training.run_directory import claim_workdir
+from compad_jax.training.signals import Interrupted
 
 TRAIN_HELP = """Does all of it: collects histories, trains, evaluates in unseen tasks, reports.
 
@@ -53,9 +55,10 @@ def _train(arguments: Arguments) -> None:
             evaluation_page.publish(directories)
     except (Interrupted, KeyboardInterrupt) as stopped:
         print(f"{stopped or 'stopped'}; to go on: {_command()}")
+        sys.exit(stopped.exit_code if isinstance(stopped, Interrupted) else 130)
     except FloatingPointError as error:
-        sys.exit(f"error: {error}; try a lower --config.optimizer.lr")
-    else:
+        sys.exit(f"error: {error}")  # Exit code 1.
+    finally:
         stopwatch.save(os.path.join(workdir, "timing.json"))
 
 

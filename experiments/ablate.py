@@ -21,8 +21,9 @@ from compad_jax.config.checks import ConfigError, differences
 from compad_jax.config.command_line import load_config, one_line_errors
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.histories.sampler import plan_segments
-from compad_jax.training.loop import Interrupted, train
+from compad_jax.training.loop import train
 from compad_jax.training.metrics_log import read_metrics
+from compad_jax.training.signals import Interrupted
 from experiments import ablation_report, suites
 from experiments.suites import Arm, Suite
 
@@ -119,7 +120,7 @@ def run_suite(name: str, suite: Suite, runs: str, results: str) -> None:
 def run_arm(config: Config, arm: Arm, workdir: str) -> dict[str, Any]:
     """Trains and evaluates; returns what there is to say of the run."""
     start = time.monotonic()
-    train(config, workdir, arm.parts)
+    train(config, workdir, arm.builders)
     trained = time.monotonic()
     summaries = {}
     for directory in evaluate(config, workdir, arm.act_with):

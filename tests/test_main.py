@@ -98,7 +98,7 @@ def _checksums(folder):
     """Of the last checkpoint's parameters and of the rest of its state."""
     path = folder / "run" / "checkpoints" / "40" / "checksum" / "metadata"
     checksums = json.loads(path.read_text())
-    assert set(checksums) == {"params", "rest"}
+    assert set(checksums) == {"params", "rest", "layout"}
     return checksums
 
 
@@ -139,8 +139,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(folder, environment, tmp_p
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
-        assert process.returncode == 0, output
-        assert "to go on: python" in output or "held_out-greedy" in output
+        assert process.returncode == 128 + number, output
+        assert "to go on: python" in output
     arguments = ("--config", _CONFIG, "--workdir", "run")
     done = _run(tmp_path, environment, "train_main.py", *arguments)
     assert done.returncode == 0, done.stderr
@@ -153,11 +153,28 @@ def test_interrupted_and_resumed_equals_uninterrupted(folder, environment, tmp_p
 @pytest.mark.timeout(300)
 def test_finished_run_says_so_and_keeps_its_results(folder, environment):
     before = _metrics(folder), _summary(folder)
+    timing = folder / "run" / "timing.json"
+    train_seconds = json.loads(timing.read_text())["seconds"]["train"]
     arguments = ("--config", _CONFIG, "--workdir", "run")
     done = _run(folder, environment, "train_main.py", *arguments)
     assert done.returncode == 0, done.stderr
     assert "training is finished" in done.stdout
     assert (_metrics(folder), _summary(folder)) == before
+    assert json.loads(timing.read_text())["seconds"]["train"] == train_seconds > 0
+
+
+@pytest.mark.timeout(300)
+def test_divergence_is_one_line_and_exit_code_1(folder, environment):
+    arguments = ("--config", _CONFIG, "--workdir", "diverged")
+    changes = ("log_every=1", "eval_every=1", "checkpoint_every=1")
+    changes = [f"--config.train.{change}" for change in changes] + ["--config.optimizer.lr=1e38"]
+    for _ in range(2):  # Started again it fares no worse.
+        done = _run(folder, environment, "train_main.py", *arguments, *changes)
+        assert done.returncode == 1
+        line = done.stderr.strip().splitlines()[-1]
+        assert line.startswith("error: the training diverged: ")
+        assert line.endswith("try a lower --config.optimizer.lr, in another --workdir")
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.timeout(300)

@@ -3,12 +3,20 @@
 import ctypes
 import gc
 import os
+import pathlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 
+# What a user's environment must not change: the same seed means the same numbers everywhere.
+_RESULTS_DEPEND_ON = {
+    "jax_enable_x64": False,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Parameters of glibc's mallopt.
 
 
@@ -17,7 +25,7 @@ def configure(batch_size: int, *, quick_compile: bool = False) -> None:
 
     A CPU counts as one device a core, as far as a batch can be shared out evenly: the
     matrices of a small model are too small for several cores to share, whole windows are
-    not. Accelerators are not affected.
+    not. Accelerators are not affected; a number of devices that the user set counts more.
 
     Args:
         batch_size: windows of a training batch.
@@ -26,9 +34,50 @@ def configure(batch_size: int, *, quick_compile: bool = False) -> None:
     _choose_compiler_flags(quick_compile)
     _keep_freed_memory()
     _keep_compiled_programs()
+    for name, value in _RESULTS_DEPEND_ON.items():
+        jax.config.update(name, value)
+    if not _user_chose_devices():
+        cores = available_cpus()
+        shares = max(n for n in range(1, cores + 1) if batch_size % n == 0)
+        jax.config.update("jax_num_cpu_devices", shares)
+
+
+def _user_chose_devices() -> bool:
+    """By a flag of XLA's, or by JAX_NUM_CPU_DEVICES or its config option."""
+    flag = "--xla_force_host_platform_device_count"
+    return flag in os.environ.get("XLA_FLAGS", "") or jax.config.values["jax_num_cpu_devices"] > 0
+
+
+def available_cpus() -> int:
+    """Cores that this process may use: its affinity, and its container's quota, rounded down."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    shares = max(n for n in range(1, cores + 1) if batch_size % n == 0)
-    jax.config.update("jax_num_cpu_devices", shares)
+    return max(1, min([cores, *map(int, _cpu_quotas())]))
+
+
+def _cpu_quotas(proc: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> Iterator[float]:
+    """Cores that each control group around this process allows; none without a quota."""
+    for line in _words(proc, separator="\n"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for group in (pathlib.PurePath(path), *pathlib.PurePath(path).parents):
+            folder = os.path.join(root, "cpu" if controllers else "", str(group).strip("/"))
+            if controllers:  # Version 1.
+                names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+                numbers = [word for name in names for word in _words(os.path.join(folder, name))]
+            else:
+                numbers = _words(os.path.join(folder, "cpu.max"))
+            if len(numbers) == 2 and numbers[0] not in ("max", "-1"):
+                yield int(numbers[0]) / int(numbers[1])
+
+
+def _words(path: str, separator: str | None = None) -> list[str]:
+    """What a small file says; nothing, if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip().split(separator)
+    except OSError:
+        return []
 
 
 def _choose_compiler_flags(quick_compile: bool) -> None:

@@ -1,6 +1,7 @@
 """Where a result comes from: hardware, versions, commit."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 
@@ -29,14 +30,19 @@ def describe_versions() -> dict[str, str]:
     return versions | {"python": platform.python_version()}
 
 
-def describe_commit() -> str | None:
-    """The commit of the checkout, `+changes` added if it is not clean; None outside one."""
+def describe_commit(path: str = __file__) -> str | None:
+    """The commit of the checkout that a file belongs to, `+changes` added if it is not clean.
+
+    None where no repository tracks the file: an installed package may lie inside the folder
+    of somebody else's repository.
+    """
 
     def git(*arguments: str) -> str:
-        command = ["git", *arguments]
+        command = ["git", "-C", os.path.dirname(path), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", path)
         dirty = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "--short", "HEAD") + ("+changes" if dirty else "")
     except (OSError, subprocess.CalledProcessError):

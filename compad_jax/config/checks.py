@@ -25,6 +25,8 @@ Natural = Annotated[int, Range(0)]
 Positive = Annotated[float, Range(1e-30)]
 NonNegative = Annotated[float, Range(0.0)]
 Ratio = Annotated[float, Range(0.0, 1.0)]
+Seed = Annotated[int, Range(0, 2**32)]  # Longer ones would be cut off by some generators.
+Dropout = Annotated[float, Range(0.0, 255.5 / 256)]  # More is rounded to dropping everything.
 
 
 def differences(
@@ -91,6 +93,6 @@ def _check_leaf(path: str, value: Any, hint: Any) -> Any:
             require(value in rule, f"{path}={value!r}: allowed are {', '.join(rule)}")
         else:
             allowed = f"at least {rule.low:g}" if rule.low != 1e-30 else "above 0"
-            allowed += f" and below {rule.high:g}" if rule.high != float("inf") else ""
+            allowed += f" and below {rule.high:.10g}" if rule.high != float("inf") else ""
             require(rule.low <= value < rule.high, f"{path}={value!r}: must be {allowed}")
     return value

@@ -36,8 +36,11 @@ def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> 
         print(usage or sys.modules[main.__module__].__doc__)
         print("Every setting and its default: compad_jax/config.py")
         return
-    with one_line_errors():
-        main(parse_arguments(sys.argv))
+    try:
+        with one_line_errors():
+            main(parse_arguments(sys.argv))
+    except KeyboardInterrupt:
+        sys.exit(130)  # Without a traceback: nothing went wrong.
 
 
 @contextmanager

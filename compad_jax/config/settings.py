@@ -12,10 +12,12 @@ from ml_collections import ConfigDict
 from compad_jax.config.checks import (
     Choice,
     Count,
+    Dropout,
     Natural,
     NonNegative,
     Positive,
     Ratio,
+    Seed,
     build,
     require,
 )
@@ -43,7 +45,7 @@ class EnvConfig:
     grid_size: Count = 9
     horizon: Count = 20  # Environment steps of an episode.
     start: Annotated[str, Choice(("center", "corner", "random"))] = "center"
-    split_seed: Natural = 0
+    split_seed: Seed = 0
     train_env_ratio: Ratio = 0.9  # The rest is held out.
     validation_ratio: Ratio = 0.05  # Share of the training tasks that choose the checkpoint.
     delayed_bandit: DelayedBanditConfig = DelayedBanditConfig()
@@ -116,7 +118,7 @@ class SourceConfig:
     name: str = "mbie_eb"
     num_streams: Count = 60  # Histories of a task.
     num_steps: Count = 400  # Environment steps of a history.
-    seed: Natural = 0
+    seed: Seed = 0
     mbie_eb: MbieEbConfig = MbieEbConfig()
     staged_search: StagedSearchConfig = StagedSearchConfig()
     ucb: UcbConfig = UcbConfig()
@@ -144,8 +146,8 @@ class ModelConfig:
     tf_n_layer: Count = 3
     tf_n_head: Count = 4
     tf_dim_feedforward: Count = 256
-    tf_dropout: Ratio = 0.0
-    tf_attn_dropout: Ratio = 0.0
+    tf_dropout: Dropout = 0.0
+    tf_attn_dropout: Dropout = 0.0
     n_latent: Natural = 20  # 0: no memory, which is AD.
     encoder_n_layer: Count = 2
     encoder_n_head: Count = 4
@@ -182,7 +184,7 @@ class TrainConfig:
 
     train_batch_size: Count = 24  # Windows.
     train_timesteps: Count = 1000
-    seed: Natural = 0
+    seed: Seed = 0
     log_every: Count = 20  # Also the number of steps a dispatch.
     checkpoint_every: Count = 200
     eval_every: Count = 200  # Losses on validation and held-out histories.
@@ -192,6 +194,8 @@ class TrainConfig:
     validation_episodes: Natural = 0
     quick_compile: bool = False  # Less optimised programs, compiled sooner: for smoke tests.
     init_from: str = ""  # Run directory whose decoder training starts from; empty: none.
+    # Its last step, or its best one; empty: as that run's own `eval.checkpoint` says.
+    init_checkpoint: Annotated[str, Choice(("", "latest", "best"))] = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +205,7 @@ class EvalConfig:
     num_seeds: Count = 8
     num_episodes: Count = 100
     split: Annotated[str, Choice(("held_out", "validation", "train"))] = "held_out"
-    seed: Natural = 0
+    seed: Seed = 0
     # The last step, or the best one on the validation tasks.
     checkpoint: Annotated[str, Choice(("latest", "best"))] = "latest"
     chunk_episodes: Count = 10  # Episodes a dispatch: bounds the memory of long rollouts.

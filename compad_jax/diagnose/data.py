@@ -14,21 +14,20 @@ from compad_jax.envs import make_env
 from compad_jax.envs.protocol import make_tasks
 from compad_jax.envs.split import choose_tasks
 from compad_jax.envs.tabular import optimal_returns
-from compad_jax.evaluation.evaluate_run import source_of
-from compad_jax.evaluation.statistics import fractions
+from compad_jax.evaluation.statistics import fractions, source_returns
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler
 from compad_jax.training.losses import loss_floor
 from compad_jax.types import History, Segments
 
-Facts = dict[str, Any]  # Numbers as JSON has them; None: not measured.
+Facts = dict[str, Any]  # Numbers as JSON has them; None: not known or not measured.
 
 MAX_WINDOWS = 64  # Of a batch; more would cost time and show nothing new.
 _NUM_TENTHS = 10
 
 
 class Draws(NamedTuple):
-    """Batches of windows as a sampler draws them, with quantities of their targets."""
+    """Batches of windows as a sampler draws them, with quantities of their tokens."""
 
     segments: Segments  # [N, B, S, L], N batches.
     values: dict[str, jax.Array]  # float [N, B, S, L] each.
@@ -44,8 +43,8 @@ def draw_windows(
 ) -> Draws:
     """Draws batches, and from the same places any quantities of the steps.
 
-    A sampler gathers `dataset.floor` at its targets. With the same key and a quantity in
-    the place of the floor, it gathers that quantity at the same targets.
+    A sampler gathers `dataset.floor` at its tokens. With the same key and a quantity in
+    the place of the floor, it gathers that quantity at the same tokens.
 
     Args:
         sample: the sampler.
@@ -64,8 +63,7 @@ def draw_windows(
             name: sample(key, dataset._replace(floor=quantity)).floor
             for name, quantity in quantities.items()
         }
-        draws = Draws(sample(key, dataset), values)
-        return jax.tree.map(lambda x: x[:MAX_WINDOWS], draws)
+        return jax.tree.map(lambda x: x[:MAX_WINDOWS], Draws(sample(key, dataset), values))
 
     keys = jax.random.split(key, num_batches)
     batches = jax.jit(lambda keys, *args: jax.lax.map(lambda k: draw(k, *args), keys))
@@ -82,50 +80,53 @@ def step_quantities(history: History, tasks: np.ndarray) -> dict[str, jax.Array]
     Returns:
         Float32 [rows, T], rows as in `make_datasets`: `step` and `task`, their indices;
         `entropy` of the source's policy, in nats; `best_accuracy`, the probability of its
-        likeliest action.
+        likeliest action. The last two are NaN where log-probabilities are not known.
     """
-    describe = jax.jit(lambda x: (loss_floor(x, 0.0), jnp.exp(x.max(-1).astype(jnp.float32))))
-    # A task at a time: all at once in float32 would be several times the store.
-    by_task = [describe(history.log_probs[task]) for task in tasks]
-    entropy, best_accuracy = (jnp.concatenate(x) for x in zip(*by_task, strict=True))
     num_streams, num_steps = history.transition.action.shape[1:]
-    step = jnp.arange(num_steps, dtype=jnp.float32)
-    task = jnp.repeat(jnp.asarray(tasks, jnp.float32), num_streams)
-    indices = {"step": step, "task": task[:, None]}
-    indices = {name: jnp.broadcast_to(x, entropy.shape) for name, x in indices.items()}
-    return indices | {"entropy": entropy, "best_accuracy": best_accuracy}
+    shape = (len(tasks) * num_streams, num_steps)
+    entropy = best_accuracy = jnp.full(shape, jnp.nan)
+    if history.log_probs is not None:
+        describe = jax.jit(lambda x: (loss_floor(x, 0.0), jnp.exp(x.max(-1).astype(jnp.float32))))
+        # A task at a time: all at once in float32 would be several times the store.
+        by_task = [describe(history.log_probs[task]) for task in tasks]
+        entropy, best_accuracy = (jnp.concatenate(x) for x in zip(*by_task, strict=True))
+    step = jnp.broadcast_to(jnp.arange(num_steps, dtype=jnp.float32), shape)
+    task = jnp.repeat(jnp.asarray(tasks, jnp.float32), num_streams)[:, None]
+    task = jnp.broadcast_to(task, shape)
+    return {"step": step, "task": task, "entropy": entropy, "best_accuracy": best_accuracy}
 
 
-def describe_source(config: Config, tasks: np.ndarray, entropy: jax.Array) -> Facts:
+def describe_source(
+    config: Config, history: History, tasks: np.ndarray, entropy: jax.Array
+) -> Facts:
     """How the source learns.
 
     Args:
         config: `env` and `source`.
-        tasks: int [.], which tasks.
+        history: [G, R, T].
+        tasks: int [.], which of the G tasks.
         entropy: float [rows, T], of its policy, in nats.
 
     Returns:
-        Its return by episode, as a share of the optimum or, where none is known, of its best
-        episode (`relative_to` says which), and its entropy by step.
+        Its return by episode, also as a share of the optimum where that is known and not 0;
+        and its entropy by step.
     """
     env = make_env(config.env)
     chosen = choose_tasks(env.num_tasks, config.env.num_tasks)
     optimum = optimal_returns(env, make_tasks(env, chosen[tasks]))
-    curve = source_of(config, tasks).curve
+    steps = history.transition
+    curve = source_returns(np.asarray(steps.reward[tasks]), np.asarray(steps.done[tasks])).curve
     shares = fractions(curve, optimum)
-    if shares is None:
-        best = curve.mean((1, 2)).max(initial=0.0)
-        shares = curve / best if best > 0 else np.zeros_like(curve)
     return {
         "name": config.source.name,
-        "relative_to": "its best episode" if fractions(curve, optimum) is None else "the optimum",
-        "fraction_of_optimum": as_list(shares.mean((1, 2))),
-        "entropy": as_list(entropy.mean(0)),
+        "returns": as_list(curve.mean((1, 2))),
+        "fraction_of_optimum": None if shares is None else as_list(shares.mean((1, 2))),
+        "entropy": known(as_list(entropy.mean(0))),
     }
 
 
 def describe_sampling(draws: Draws, num_steps: int, *, has_memory: bool) -> Facts:
-    """Where the targets come from and what stands before them.
+    """Where the tokens come from and what stands before them.
 
     Args:
         draws: of training windows, with `step`.
@@ -133,7 +134,8 @@ def describe_sampling(draws: Draws, num_steps: int, *, has_memory: bool) -> Fact
         has_memory: without one, a segment knows nothing of the segments before it.
 
     Returns:
-        Positions as parts of a history, and shares of targets or of windows.
+        Positions as parts of a history, and shares of tokens or of windows; `informative` is
+        the share of the tokens that are targets.
     """
     mask = contexts(draws.segments.mask, has_memory=has_memory)  # [windows, S, L]
     reward = contexts(draws.segments.tokens.previous.reward, has_memory=has_memory)
@@ -145,6 +147,7 @@ def describe_sampling(draws: Draws, num_steps: int, *, has_memory: bool) -> Fact
     return {
         "num_windows": int(real.sum()),
         "num_targets": int(mask.sum()),
+        "informative": float(np.asarray(draws.segments.is_target).sum() / mask.sum()),
         "first_target": float(step.min()) / num_steps,
         "last_target": (float(step.max()) + 1) / num_steps,
         "targets_by_tenth": as_list(tenths / len(step)),
@@ -159,7 +162,7 @@ def describe_sampling(draws: Draws, num_steps: int, *, has_memory: bool) -> Fact
 
 
 def describe_loss(draws: Draws, dataset: Dataset, num_actions: int, *, has_memory: bool) -> Facts:
-    """What any model can reach at best.
+    """What any model can reach at best on the targets.
 
     Args:
         draws: of training windows, with `entropy` and `best_accuracy`.
@@ -168,20 +171,26 @@ def describe_loss(draws: Draws, dataset: Dataset, num_actions: int, *, has_memor
         has_memory: as in `describe_sampling`.
 
     Returns:
-        Losses in nats, and an accuracy.
+        Losses in nats, and an accuracy; all but `uniform` None where no floor is known.
     """
-    mask = np.asarray(draws.segments.mask)
+    target = targets_of(draws.segments)
     floor = contexts(draws.segments.floor, has_memory=has_memory)
-    by_segment = contexts(mask, has_memory=has_memory)
+    by_segment = contexts(target, has_memory=has_memory)
+    all_targets = np.asarray(dataset.is_target if dataset.is_target.any() else True)
     return {
         "uniform": math.log(num_actions),
-        "floor": float(floor[by_segment].mean()),
+        "floor": mean_of(floor, by_segment),
         "floor_by_depth": group_means(floor, by_segment, axis=(0, 2)),
         "floor_by_position": group_means(floor, by_segment, axis=(0, 1)),
-        "floor_of_whole_histories": float(dataset.floor.mean(1).mean()),
-        "entropy": float(np.asarray(draws.values["entropy"])[mask].mean()),
-        "best_accuracy": float(np.asarray(draws.values["best_accuracy"])[mask].mean()),
+        "floor_of_whole_histories": mean_of(dataset.floor, all_targets),
+        "entropy": mean_of(draws.values["entropy"], target),
+        "best_accuracy": mean_of(draws.values["best_accuracy"], target),
     }
+
+
+def targets_of(segments: Segments) -> np.ndarray:
+    """Bool [..., S, L], the targets; every real token where the source is always random."""
+    return np.asarray(segments.is_target if segments.is_target.any() else segments.mask)
 
 
 def contexts(x: jax.Array | np.ndarray, *, has_memory: bool) -> np.ndarray:
@@ -190,11 +199,21 @@ def contexts(x: jax.Array | np.ndarray, *, has_memory: bool) -> np.ndarray:
     return np.asarray(x).reshape(-1, num_segments, length)
 
 
+def mean_of(x: Any, mask: np.ndarray) -> float | None:
+    """Mean over the true entries; None where they are NaN, not known."""
+    return known(float(np.asarray(x).mean(where=mask)))
+
+
 def group_means(x: np.ndarray, mask: np.ndarray, axis: tuple[int, ...]) -> list[float | None]:
-    """Means over the true entries along some axes; None where there is none."""
+    """Means over the true entries along some axes; None where there is none or none is known."""
     count = mask.sum(axis)
     means = np.where(mask, x, 0).sum(axis) / np.maximum(count, 1)
-    return [round(float(m), 5) if c else None for m, c in zip(means, count, strict=True)]
+    return [known(round(float(m), 5)) if c else None for m, c in zip(means, count, strict=True)]
+
+
+def known(x: Any) -> Any:
+    """A number, or a list of them; None in place of NaN."""
+    return None if np.isnan(x).any() else x
 
 
 def as_list(x: Any) -> list[float]:

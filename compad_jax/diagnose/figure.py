@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -21,7 +22,8 @@ def save_figure(facts: Facts, path: str) -> None:
         facts: as in `diagnosis.json`.
         path: of the PNG file.
     """
-    with draw_in_style():
+    style: Any = {"axes.titlelocation": "left", "axes.titlesize": 9}
+    with draw_in_style(), rc_context(style):
         _draw(facts).savefig(path)
 
 
@@ -51,20 +53,23 @@ def title_of(facts: Facts) -> str:
 
 
 def _source(axes: Axes, facts: Facts) -> None:
-    curve, whole = facts["source"]["fraction_of_optimum"], facts["source"]["relative_to"]
+    shares = facts["source"]["fraction_of_optimum"]
+    curve = shares or facts["source"]["returns"]
     axes.plot(range(1, len(curve) + 1), curve, color=INK, **_dots(curve))
-    axes.set(ylim=(0, 1.05), xlabel="Episode of the source", ylabel=f"Share of {whole}")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(xlabel="Episode of the source", ylabel="Share of the optimum" if shares else "Return")
+    if shares:
+        axes.set_ylim(min(0, *shares), 1.05)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_title("Return of the source", loc="left", size=9)
+    axes.set_title("Return of the source")
 
 
 def _entropy(axes: Axes, facts: Facts) -> None:
-    entropy = facts["source"]["entropy"]
-    axes.plot(entropy, color=INK, lw=1)
+    axes.plot(facts["source"]["entropy"] or [], color=INK, lw=1)
     _mark_uniform(axes, facts)
     axes.set(xlabel="Environment step of the history", ylabel="Nats")
-    axes.set_title("Entropy of its policy", loc="left", size=9)
+    known = facts["source"]["entropy"] is not None
+    axes.set_title(f"Entropy of its policy{'' if known else ': not known'}")
 
 
 def _targets(axes: Axes, facts: Facts) -> None:
@@ -74,83 +79,66 @@ def _targets(axes: Axes, facts: Facts) -> None:
     axes.set(xticks=range(0, 11, 2), xticklabels=[f"{10 * x}%" for x in range(0, 11, 2)])
     axes.set(xlim=(0, 10), xlabel="Part of the history", ylabel="Share of the targets")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_title("Training targets; dashed: uniform", loc="left", size=9)
+    axes.set_title("Training targets; dashed: uniform")
 
 
 def _by_depth(axes: Axes, facts: Facts) -> None:
     _losses(axes, facts, "by_depth")
-    axes.set(xlabel="Compressions before the target")
-    axes.set_title("Loss by depth", loc="left", size=9)
+    axes.set(xlabel="Compressions before the target", title="Loss by depth")
 
 
 def _by_position(axes: Axes, facts: Facts) -> None:
     _losses(axes, facts, "by_position")
-    axes.set(xlabel="Position in the segment")
-    axes.set_title("Loss by position", loc="left", size=9)
+    axes.set(xlabel="Position in the segment", title="Loss by position")
 
 
 def _losses(axes: Axes, facts: Facts, group: str) -> None:
     """Floor of the training targets; of a run its losses, and the floor of the held-out ones."""
     run = facts["run"]
+    lines = [("floor, training", INK, facts["loss"][f"floor_{group}"])]
     if run:
         lines = [
             ("held-out", COLORS[1], run["held_out"][group]["loss"]),
             ("training", COLORS[0], run["train"][group]["loss"]),
             ("floor", INK, run["held_out"][group]["floor"]),
         ]
-    else:
-        lines = [("floor, training", INK, facts["loss"][f"floor_{group}"])]
     for label, color, values in lines:
         axes.plot(np.array(values, float), color=color, label=label, **_dots(values))  # None: NaN.
     _mark_uniform(axes, facts)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set(ylabel="Nats")
-    place: dict[str, Any] = {
-        "loc": "lower right",
-        "bbox_to_anchor": (1.03, 0.97),
-        "borderaxespad": 0.2,
-    }
+    place: Any = {"loc": "lower right", "bbox_to_anchor": (1.03, 0.97), "borderaxespad": 0.2}
     axes.legend(ncols=3, fontsize=7.5, columnspacing=0.8, handlelength=1, **place)
 
 
 def _memory(axes: Axes, facts: Facts) -> None:
     memory = facts["run"]["held_out"]["memory"]
-    values = [memory["as_is"], memory["zeroed"], memory["of_another_task"]]
-    labels = ["its own", "zeros", "another task's"]
-    bars = axes.bar(labels, values, color=[COLORS[0], COLORS[1], COLORS[1]], width=0.6)
-    axes.bar_label(bars, fmt="%.2f", padding=2, size=8)
-    axes.margins(y=0.15)
+    names = {"as_is": "its own", "zeroed": "zeros", "of_another_task": "another task's"}
+    _bars(axes, {label: memory[name] for name, label in names.items()}, "%.2f")
     axes.set(ylabel="Nats", xlabel=f"Memory ({memory['num_targets']:,} held-out targets)")
-    axes.set_title("Loss with the memory replaced", loc="left", size=9)
+    axes.set_title("Loss with the memory replaced")
 
 
 def _gradients(axes: Axes, facts: Facts) -> None:
-    norms = facts["run"]["gradient_norm"]
-    bars = axes.bar(list(norms), list(norms.values()), color=COLORS[0], width=0.6)
-    axes.bar_label(bars, fmt="%.2g", padding=2, size=8)
+    _bars(axes, facts["run"]["gradient_norm"], "%.2g")
+    axes.set(ylabel="Norm", xlabel="Part of the policy", title="Gradient of a training batch")
+
+
+def _bars(axes: Axes, values: dict[str, float], form: str) -> None:
+    colors = [COLORS[0], *[COLORS[1]] * (len(values) - 1)]
+    bars = axes.bar(list(values), list(values.values()), color=colors, width=0.6)
+    axes.bar_label(bars, fmt=form, padding=2, size=8)
     axes.margins(y=0.15)
-    axes.set(ylabel="Norm", xlabel="Part of the policy")
-    axes.set_title("Gradient of a training batch", loc="left", size=9)
 
 
 def _mark_uniform(axes: Axes, facts: Facts) -> None:
     """A dotted line where uniform guesses are; the axis starts at 0."""
     uniform = facts["loss"]["uniform"]
     axes.axhline(uniform, color=GREY, lw=0.8, ls=":")
-    place: dict[str, Any] = {
-        "xy": (1, uniform),
-        "xycoords": ("axes fraction", "data"),
-        "ha": "right",
-    }
-    text: dict[str, Any] = {
-        "xytext": (0, 2),
-        "textcoords": "offset points",
-        "color": GREY,
-        "size": 7.5,
-    }
-    axes.annotate("uniform guesses", **place, **text)
-    top = max(uniform, *(np.nanmax(line.get_ydata()) for line in axes.lines))
-    axes.set_ylim(0, 1.12 * top)
+    text: Any = {"ha": "right", "va": "bottom", "color": GREY, "size": 7.5}
+    axes.text(1, uniform, "uniform guesses", transform=axes.get_yaxis_transform(), **text)
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    axes.set_ylim(0, 1.12 * max(uniform, np.nanmax(values)))
 
 
 def _dots(values: list[Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from compad_jax.diagnose.data import Draws, Facts, contexts, group_means
+from compad_jax.diagnose.data import Draws, Facts, contexts, group_means, mean_of, targets_of
 from compad_jax.models import Params, Policy, unroll
 from compad_jax.training.losses import smoothed_cross_entropy
 from compad_jax.training.step import loss_fn
@@ -47,11 +47,12 @@ def describe_policy(measure: Measure, params: Params, draws: Draws, *, has_memor
     ]
     values = {name: np.stack([batch[name] for batch in losses]) for name in losses[0]}
     groups = partial(contexts, has_memory=has_memory)
-    mask, loss, floor = map(groups, (draws.segments.mask, values["loss"], draws.segments.floor))
+    target = targets_of(draws.segments)
+    mask, loss, floor = map(groups, (target, values["loss"], np.asarray(draws.segments.floor)))
     return {
         "num_targets": int(mask.sum()),
         "loss": float(loss[mask].mean()),
-        "floor": float(floor[mask].mean()),
+        "floor": mean_of(floor, mask),
         "accuracy": float(groups(values["correct"])[mask].mean()),
         "by_depth": _both(loss, floor, mask, (0, 2)),
         "by_position": _both(loss, floor, mask, (0, 1)),
@@ -130,8 +131,8 @@ def _describe_memory(values: dict[str, np.ndarray], draws: Draws) -> Facts | Non
     Counted are targets behind a compression whose neighbour in the batch is of another
     task: another history of the same task may tell the same.
     """
-    mask = np.asarray(draws.segments.mask)
-    task = np.where(mask, draws.values["task"], -1).max((2, 3), keepdims=True)  # Of a window.
+    mask, real = targets_of(draws.segments), draws.segments.mask
+    task = np.where(real, draws.values["task"], -1).max((2, 3), keepdims=True)  # Of a window.
     mask = mask & (task != np.roll(task, 1, axis=1))
     mask[:, :, 0] = False
     if not mask.any():

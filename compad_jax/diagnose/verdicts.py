@@ -35,7 +35,7 @@ def judge(facts: Facts) -> list[Verdict]:
     """
     sampling, loss, run = facts["sampling"], facts["loss"], facts["run"]
     verdicts = [
-        judge_source(facts["source"]["fraction_of_optimum"], facts["source"]["relative_to"]),
+        judge_source(facts["source"]),
         judge_targets(sampling, loss),
         judge_room(loss),
         judge_rewards(sampling),
@@ -52,13 +52,21 @@ def judge(facts: Facts) -> list[Verdict]:
     return verdicts
 
 
-def judge_source(curve: list[float], relative_to: str = "the optimum") -> Verdict:
-    """Whether there is learning to distil; the curve holds shares of something by episode."""
-    if len(curve) < 2:
-        return Verdict(True, f"a history holds {len(curve)} whole episodes: no learning to distil")
-    first, last = source_gain(curve)
-    numbers = f"{first:.0%} of {relative_to} in its first tenth of episodes, {last:.0%} in its last"
-    if last - first < _LEARNS:
+def judge_source(source: Facts) -> Verdict:
+    """Whether there is learning to distil; without an optimum by returns alone."""
+    if len(source["returns"]) < 2:
+        text = f"a history holds {len(source['returns'])} whole episodes: no learning to distil"
+        return Verdict(True, text)
+    curve = source["fraction_of_optimum"]
+    first, last = source_gain(curve or source["returns"])
+    scale = 1.0 if curve else max(abs(first), abs(last))
+    if curve:
+        numbers = (
+            f"{first:.0%} of the optimum in its first tenth of episodes, {last:.0%} in its last"
+        )
+    else:
+        numbers = f"a return of {first:.3g} in its first tenth of episodes, {last:.3g} in its last"
+    if last - first < _LEARNS * scale or last <= first:
         return Verdict(True, f"the source hardly learns, {numbers}: there is nothing to distil")
     return Verdict(False, f"the source learns: {numbers}")
 
@@ -73,31 +81,30 @@ def judge_targets(sampling: Facts, loss: Facts) -> Verdict:
     """Whether targets come from all parts of the histories."""
     first, last = sampling["first_target"], sampling["last_target"]
     floor, whole = loss["floor"], loss["floor_of_whole_histories"]
-    floors = f"over whole histories the floor is {whole:.2f}"
+    floors = (
+        "" if floor is None else f"; their floor is {floor:.2f}, that of whole ones {whole:.2f}"
+    )
     if last - first < _NARROW:
         part = f"{first:.0%} to {last:.0%}" if first else f"the first {last:.0%}"
-        entropy, most = loss["entropy"], loss["uniform"]
-        random = "is still random" if entropy > _RANDOM * most else "prefers some actions"
-        return Verdict(
-            True,
-            f"targets come only from {part} of the histories, where the source {random} (entropy "
-            f"{entropy:.2f} of {most:.2f} nats): no model can go below a loss of {floor:.2f}; "
-            f"{floors}",
-        )
-    if floor - whole > _HARDER:
-        text = f"targets are harder to predict than the rest: their floor is {floor:.2f}; {floors}"
-        return Verdict(True, text)
+        text = f"targets come only from {part} of the histories"
+        if floor is not None:
+            entropy, most = loss["entropy"], loss["uniform"]
+            random = "is still random" if entropy > _RANDOM * most else "prefers some actions"
+            text += f", where the source {random} (entropy {entropy:.2f} of {most:.2f} nats)"
+        return Verdict(True, text + floors)
+    if floor is not None and floor - whole > _HARDER:
+        return Verdict(True, f"targets are harder to predict than whole histories{floors}")
     shares = sampling["targets_by_tenth"]
-    return Verdict(
-        False,
-        f"targets come from all parts of the histories: {min(shares):.0%} to {max(shares):.0%} "
-        f"from each tenth; their floor is {floor:.2f}, that of whole histories {whole:.2f}",
-    )
+    tenths = f"{min(shares):.0%} to {max(shares):.0%} from each tenth"
+    return Verdict(False, f"targets come from all parts of the histories, {tenths}{floors}")
 
 
 def judge_room(loss: Facts) -> Verdict:
     """Whether there is anything to learn between the uniform loss and the floor."""
     uniform, floor = loss["uniform"], loss["floor"]
+    if floor is None:
+        text = "the source's log-probabilities are not known: nor is what can be learned"
+        return Verdict(False, f"{text}; uniform guesses have a loss of {uniform:.2f}")
     numbers = (
         f"uniform guesses have a loss of {uniform:.2f}, the floor is {floor:.2f}, the best "
         f"reachable accuracy {loss['best_accuracy']:.0%}"
@@ -123,31 +130,31 @@ def judge_depths(shares: list[float], *, has_memory: bool) -> Verdict:
     if not sum(shares[1:]):
         return Verdict(True, "no target has a compression before it: the memory is not trained")
     effective = math.exp(-sum(p * math.log(p) for p in shares if p))
-    deepest, lowest, highest = len(shares) - 1, min(shares), max(shares)
+    lowest, highest = min(shares), max(shares)
     if effective < _EVEN * len(shares):
-        text = (
-            f"depths are unbalanced: {highest:.0%} of the targets have exactly "
-            f"{shares.index(highest)} compressions before them, {lowest:.1%} have "
-            f"{shares.index(lowest)}"
+        most, least = shares.index(highest), shares.index(lowest)
+        return Verdict(
+            True,
+            f"depths are unbalanced: {highest:.0%} of the targets have exactly {most} "
+            f"compressions before them, {lowest:.1%} have {least}",
         )
-        return Verdict(True, text)
     return Verdict(
         False,
-        f"depths are balanced: 0 to {deepest} compressions before a target, {lowest:.1%} to "
-        f"{highest:.1%} of the targets at each",
+        f"depths are balanced: 0 to {len(shares) - 1} compressions before a target, {lowest:.1%} "
+        f"to {highest:.1%} of the targets at each",
     )
 
 
 def judge_padding(padding: float) -> Verdict:
     """How many positions are computed in vain."""
-    if not padding:
-        return Verdict(False, "padding: none")
-    text = f"padding: {padding:.0%} of the positions (masked: costs time, changes nothing)"
-    return Verdict(False, text)
+    return Verdict(False, f"padding: {padding:.0%} of the positions: costs time, changes nothing")
 
 
 def judge_loss(train: Facts, uniform: float) -> Verdict:
-    """Whether a run has learned what there is to learn; `train` has its loss and floor."""
+    """Whether a run has learned what there is to learn; without a floor, anything at all."""
+    if train["floor"] is None:
+        learned = train["loss"] < (1 - _CLOSE) * uniform
+        return Verdict(not learned, f"the loss on training tasks is {train['loss']:.2f} nats")
     gap, room = train["loss"] - train["floor"], uniform - train["floor"]
     way = max(0.0, 1 - gap / room) if room > 0 else 0.0
     learned = gap <= _CLOSE * room
@@ -160,10 +167,11 @@ def judge_loss(train: Facts, uniform: float) -> Verdict:
 
 def judge_transfer(train: Facts, held_out: Facts, uniform: float) -> Verdict:
     """Whether held-out tasks are predicted as well as training tasks."""
-    gap = held_out["loss"] - held_out["floor"]
-    lost = gap - (train["loss"] - train["floor"])
-    numbers = f"{gap:.2f} nats above the floor on held-out tasks"
-    if lost > _CLOSE * (uniform - held_out["floor"]):
+    floors = [part["floor"] or 0.0 for part in (train, held_out)]
+    gap = held_out["loss"] - floors[1]
+    lost = gap - (train["loss"] - floors[0])
+    numbers = f"{gap:.2f} nats {'above the floor ' if floors[1] else ''}on held-out tasks"
+    if lost > _CLOSE * (uniform - floors[1]):
         text = f"{numbers}: {lost:.2f} of them are not there on training tasks (too few tasks?)"
         return Verdict(True, text)
     return Verdict(False, f"{numbers}: as good as on training tasks")

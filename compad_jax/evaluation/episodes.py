@@ -86,7 +86,7 @@ def _plan_rollouts(
     batch = int(np.prod(shape))
     places = np.broadcast_to(np.arange(shape[1])[:, None], shape).ravel()
     greedy = np.broadcast_to(np.array([True, False])[:, None, None], shape).ravel()
-    keys = jax.random.split(jax.random.key(seed), batch)
+    keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), batch)
     rollouts = jax.tree.map(lambda x: np.asarray(x)[places], tasks), keys, greedy
     return jax.device_put(rollouts, sharding.replicated(sharding.make_mesh()))
 

@@ -24,9 +24,9 @@ from compad_jax.evaluation.statistics import (
 from compad_jax.histories.collection import load_histories
 from compad_jax.models import make_policy
 from compad_jax.training.criteria import original_criteria
-from compad_jax.training.loop import check_workdir
 from compad_jax.training.metrics_log import log_evaluation, read_metrics
 from compad_jax.training.restore import MakePolicy, restore_policy
+from compad_jax.training.run_directory import check_workdir
 
 
 def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy) -> list[str]:

@@ -16,7 +16,7 @@ from compad_jax.envs.protocol import EnvSpec
 from compad_jax.models.memory.protocol import Memory, MemoryFactory, memory_factory
 from compad_jax.models.reconstruction import Reconstructor
 from compad_jax.models.tokens import token_features
-from compad_jax.models.transformer import Block, Linear, causal_mask
+from compad_jax.models.transformer import Block, causal_mask
 from compad_jax.types import KeyValue, Tokens
 
 Params = Any
@@ -36,7 +36,7 @@ class Policy(nn.Module):
         """Declares the layers."""
         width, normal = self.config.tf_n_embd, nn.initializers.normal
         # Most of a token's features are zero.
-        self.embedding = Linear(width, use_bias=False, dtype=self.dtype, kernel_init=normal(0.3))
+        self.embedding = nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=normal(0.3))
         self.position = self.param("position", normal(0.1), (self.window, width))
         self.blocks = [Block(self.config, self.dtype) for _ in range(self.config.tf_n_layer)]
         # Always float32: label smoothing is undone exactly only if logits are precise.

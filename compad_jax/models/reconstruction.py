@@ -18,7 +18,6 @@ from compad_jax.models.tokens import scale
 from compad_jax.models.transformer import (
     Dropout,
     FeedForward,
-    Linear,
     attend,
     residual_init,
     split_heads,
@@ -43,16 +42,16 @@ class Reconstructor(nn.Module):
         queries = self.param("queries", nn.initializers.normal(1.0), shape).astype(self.dtype)
         x = jnp.broadcast_to(queries, (memory.shape[0], *queries.shape))
         normed = nn.LayerNorm(dtype=self.dtype, name="norm")(memory)
-        query = Linear(width, dtype=self.dtype, name="query")(x)
-        kv = Linear(2 * width, dtype=self.dtype, name="kv")(normed)
+        query = nn.Dense(width, dtype=self.dtype, name="query")(x)
+        kv = nn.Dense(2 * width, dtype=self.dtype, name="kv")(normed)
         (query,), (key, value) = split_heads(query, 1, heads), split_heads(kv, 2, heads)
         everything = jnp.ones((1, 1, 1, memory.shape[1]), bool)
         mixed = attend(query, KeyValue(key, value), everything, Dropout(0.0), deterministic=True)
-        out = Linear(width, dtype=self.dtype, kernel_init=residual_init(1), name="out")
+        out = nn.Dense(width, dtype=self.dtype, kernel_init=residual_init(1), name="out")
         x = x + out(mixed)
         x = x + FeedForward(self.config, self.dtype, name="feed_forward")(x, deterministic=True)
         x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
-        return Linear(sum(_sizes(self.spec)), name="head")(x.astype(jnp.float32))
+        return nn.Dense(sum(_sizes(self.spec)), name="head")(x.astype(jnp.float32))
 
 
 def reconstruction_loss(outputs: jax.Array, transition: Transition, spec: EnvSpec) -> jax.Array:

@@ -10,12 +10,9 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
 from compad_jax.config import ModelConfig
 from compad_jax.types import KeyValue
-
-DROPOUT_MASK = "dropout_mask"  # Worth keeping where all else is computed again.
 
 
 def causal_mask(num_latents: int, length: int) -> jax.Array:
@@ -34,27 +31,39 @@ def causal_mask(num_latents: int, length: int) -> jax.Array:
     return (position[None] <= position[:, None]) | (position[None] < num_latents)
 
 
-def _random_bytes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _random_bytes(key: jax.Array, shape: tuple[int, ...], first_row: jax.Array | int) -> jax.Array:
     """Uniform uint8 [shape]: a counter and a key, mixed by two multiplications.
 
-    Much less work than JAX's own generator, whose strength dropout does not need: its masks
-    must be uncorrelated, not unpredictable. Tests hold their statistics.
+    A row's bytes depend on the key and on the row's place in the global batch only. Much less
+    work than JAX's own generator, whose strength dropout does not need: its masks must be
+    uncorrelated, not unpredictable. Tests hold their statistics.
 
     Source: the finaliser of MurmurHash3 (Appleby, 2011), keyed before and within.
     """
     first, second = jax.random.key_data(key)
-    size = math.prod(shape)
-    word = jax.lax.iota(jnp.uint32, -(-size // 4)) * jnp.uint32(0x9E3779B9) + first
+    num_rows, row_size = shape[0], math.prod(shape[1:])
+    words = -(-row_size // 4)  # Of a row.
+    counter = jnp.uint32(first_row) * words + jax.lax.iota(jnp.uint32, num_rows * words)
+    word = counter * jnp.uint32(0x9E3779B9) + first
     word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13) ^ second) * jnp.uint32(0xC2B2AE35)
     word = word ^ (word >> 16)
-    return jax.lax.bitcast_convert_type(word, jnp.uint8).reshape(-1)[:size].reshape(shape)
+    rows = jax.lax.bitcast_convert_type(word, jnp.uint8).reshape(num_rows, words * 4)
+    return rows[:, :row_size].reshape(shape)
+
+
+def _first_row(num_rows: int) -> jax.Array | int:
+    """Where in the global batch the rows of this device start; 0 where arrays are global."""
+    is_share = "data" in jax.sharding.get_abstract_mesh().manual_axes  # Inside a shard_map.
+    return jax.lax.axis_index("data") * num_rows if is_share else 0
 
 
 class Dropout(nn.Module):
     """Dropout by eight random bits a number instead of 32, which cost more than a layer.
 
-    The rate is rounded to 1/256; what is kept is scaled by exactly the rounded one.
+    The rate is rounded to 1/256; what is kept is scaled by exactly the rounded one. The first
+    axis is that of the batch, or has it as its slower part ([B * L, ...]): then a window is
+    masked alike however many devices share the batch.
     Source: Srivastava et al. (2014), Dropout.
     """
 
@@ -65,8 +74,8 @@ class Dropout(nn.Module):
         if deterministic or not self.rate:
             return x
         dropped = round(self.rate * 256)
-        kept = _random_bytes(self.make_rng("dropout"), x.shape) >= dropped
-        kept = checkpoint_name(kept, DROPOUT_MASK)
+        first_row = _first_row(x.shape[0])
+        kept = _random_bytes(self.make_rng("dropout"), x.shape, first_row) >= dropped
         return jnp.where(kept, x * (256 / (256 - dropped)), jnp.zeros((), x.dtype))
 
 
@@ -87,16 +96,11 @@ def attend(
     """
     chex.assert_equal_shape([past.key, past.value])
     chex.assert_equal_shape_prefix([query, past.key], 2)
-    no_dropout = deterministic or not dropout.rate
-    if jax.default_backend() != "cpu" and no_dropout:
-        q, k, v = (jnp.swapaxes(x, 1, 2) for x in (query, past.key, past.value))
-        out = jax.nn.dot_product_attention(q, k, v, mask=mask)
-    else:  # On a CPU the plain form is faster; the library call knows no dropout.
-        scale = query.shape[-1] ** -0.5
-        scores = jnp.einsum("bhqk,bhlk->bhql", query * scale, past.key).astype(jnp.float32)
-        weights = jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
-        weights = dropout(weights, deterministic=deterministic).astype(query.dtype)
-        out = jnp.swapaxes(jnp.einsum("bhql,bhlk->bhqk", weights, past.value), 1, 2)
+    query *= query.shape[-1] ** -0.5
+    scores = jnp.einsum("bhqk,bhlk->bhql", query, past.key, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
+    weights = dropout(weights, deterministic=deterministic)
+    out = jnp.einsum("bhql,bhlk->bqhk", weights.astype(query.dtype), past.value)
     return out.reshape(*out.shape[:2], math.prod(out.shape[2:]))
 
 
@@ -104,28 +108,6 @@ def split_heads(x: jax.Array, parts: int, heads: int) -> list[jax.Array]:
     """[..., L, parts * H * K] -> `parts` arrays [..., H, L, K]."""
     x = x.reshape(*x.shape[:-1], parts * heads, x.shape[-1] // (parts * heads))
     return jnp.split(jnp.swapaxes(x, -2, -3), parts, axis=-3)
-
-
-class Linear(nn.Dense):
-    """A dense layer that multiplies flat matrices.
-
-    With two batch axes XLA's CPU backend transposes the whole activation to get the
-    weights' gradient, which takes longer than the product itself.
-    """
-
-    @nn.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """[..., D] -> [..., features]."""
-        flat = super().__call__(inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1]))
-        return flat.reshape(*inputs.shape[:-1], self.features)
-
-
-def gelu(x: jax.Array) -> jax.Array:
-    """GELU in its tanh approximation, by way of a sigmoid: half the operations in its gradient.
-
-    Source: Hendrycks & Gimpel (2016), Gaussian error linear units; tanh(z) is 2 sigmoid(2z) - 1.
-    """
-    return x * jax.nn.sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * x * x))
 
 
 def residual_init(num_layers: int) -> nn.initializers.Initializer:
@@ -146,14 +128,12 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, deterministic: bool) -> jax.Array:
         """[..., D] -> [..., D], to be added to the residual stream."""
-        # Flat, so that the loops between the products index nothing but a row and a column.
-        flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        hidden = nn.LayerNorm(dtype=self.dtype, name="norm")(flat)
-        hidden = Linear(self.config.tf_dim_feedforward, dtype=self.dtype, name="wide")(hidden)
-        hidden = gelu(hidden)
+        hidden = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+        hidden = nn.Dense(self.config.tf_dim_feedforward, dtype=self.dtype, name="wide")(hidden)
+        hidden = nn.gelu(hidden)
         init = residual_init(self.num_layers)
-        out = Linear(x.shape[-1], dtype=self.dtype, kernel_init=init, name="out")(hidden)
-        return Dropout(self.config.tf_dropout)(out, deterministic=deterministic).reshape(x.shape)
+        out = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=init, name="out")(hidden)
+        return Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
 
 
 class Block(nn.Module):
@@ -190,7 +170,7 @@ class Block(nn.Module):
         chex.assert_rank(x, 3)
         heads, width = self.config.tf_n_head, self.config.tf_n_embd
         normed = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
-        qkv = Linear(3 * width, dtype=self.dtype, name="qkv")(normed)
+        qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(normed)
         query, key, value = split_heads(qkv, 3, heads)
         if past is not None:
             key = jax.lax.dynamic_update_slice_in_dim(past.key, key, index, axis=2)
@@ -201,7 +181,7 @@ class Block(nn.Module):
         mixed = attend(query, present, mask, dropout, deterministic=deterministic)
         layers = self.config.tf_n_layer
         init = residual_init(layers)
-        out = Linear(width, dtype=self.dtype, kernel_init=init, name="out")(mixed)
+        out = nn.Dense(width, dtype=self.dtype, kernel_init=init, name="out")(mixed)
         x = x + Dropout(self.config.tf_dropout)(out, deterministic=deterministic)
         feed_forward = FeedForward(self.config, self.dtype, layers, name="feed_forward")
         return x + feed_forward(x, deterministic=deterministic), present

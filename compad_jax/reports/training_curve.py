@@ -4,6 +4,7 @@ import csv
 import os
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -50,20 +51,29 @@ def write_training_curve(workdir: str) -> None:
         _draw(rows).savefig(f"{path}.png")
 
 
-def training_curve(metrics: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Columns `step`, losses above their floors and returns, of the logged lines that have them."""
+def training_curve(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Columns `step`, losses above their floors and returns, of the logged lines that have them.
+
+    A value is None where it was not measured.
+    """
     rows = []
     for line in metrics:
-        if "validation_loss" not in line:
+        if line.get("validation_loss") is None:
             continue
         row = {"step": line["step"]}
-        row |= {name: line[loss] - line[floor] for name, (loss, floor) in _ABOVE_FLOOR.items()}
+        row |= {name: _difference(line, *pair) for name, pair in _ABOVE_FLOOR.items()}
         row |= {name: line[name] for name in (*RETURNS, *PLAIN_RETURNS) if name in line}
-        rows.append({name: round(value, 5) for name, value in row.items()})
+        rows.append({name: None if x is None else round(x, 5) for name, x in row.items()})
     return rows
 
 
-def _draw(rows: list[dict[str, float]]) -> Figure:
+def _difference(line: dict[str, Any], loss: str, floor: str) -> float | None:
+    """A loss above its floor; above 0 where no floor is known, None without the loss."""
+    high, low = line.get(loss), line.get(floor)
+    return None if high is None else high - (low or 0.0)
+
+
+def _draw(rows: list[dict[str, Any]]) -> Figure:
     returns = [name for name in (*RETURNS, *PLAIN_RETURNS) if name in rows[0]]
     figure = Figure(figsize=(8, 3.6) if returns else (4.5, 3.6), layout="constrained")
     panels = figure.subplots(1, 2 if returns else 1, squeeze=False)[0]
@@ -84,10 +94,11 @@ def _draw(rows: list[dict[str, float]]) -> Figure:
     return figure
 
 
-def _draw_columns(axes: Axes, rows: list[dict[str, float]], names: list[str]) -> None:
+def _draw_columns(axes: Axes, rows: list[dict[str, Any]], names: list[str]) -> None:
     """One line a column over the steps."""
     steps = [row["step"] for row in rows]
     for name, color in zip(names, COLORS, strict=False):
-        axes.plot(steps, [row[name] for row in rows], "o-", ms=3, color=color, label=_LABELS[name])
+        values = np.array([row[name] for row in rows], float)  # None: a gap.
+        axes.plot(steps, values, "o-", ms=3, color=color, label=_LABELS[name])
     axes.set_xlabel("Training step")
     axes.legend()

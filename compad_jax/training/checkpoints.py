@@ -4,7 +4,6 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from compad_jax.config.checks import ConfigError
+from compad_jax.config.checks import ConfigError, differences, require
 
 _SCORE = "score"
 
@@ -30,8 +29,8 @@ def _directory(workdir: str) -> str:
 class Checkpoints:
     """The checkpoints of a run; use as a context manager, or a save may be lost.
 
-    Each step holds the items `params`, `rest` (what only training needs) and `checksum`,
-    so that evaluation and warm starts read the parameters alone.
+    Each step holds the items `params`, `rest` (what only training needs) and `checksum` (of
+    both, and their layout), so that evaluation and warm starts read the parameters alone.
     """
 
     def __init__(self, workdir: str) -> None:
@@ -84,14 +83,14 @@ class Checkpoints:
             args=ocp.args.Composite(
                 params=ocp.args.StandardSave(params),
                 rest=ocp.args.StandardSave(rest),
-                checksum=ocp.args.JsonSave({"params": _checksum(params), "rest": _checksum(rest)}),
+                checksum=ocp.args.JsonSave(_describe({"params": params, "rest": rest})),
             ),
             metrics={_SCORE: -math.inf if math.isnan(score) else score},
             force=True,  # Also where a later step is there, which then is damaged.
         )
 
     def restore_latest(self, params: Any, rest: Any) -> tuple[int, Any, Any] | None:
-        """Restores the newest step that is whole; warns of damaged ones.
+        """Restores the newest step that is whole; warns of those that are not.
 
         Args:
             params: abstract or real parameters, for structure, dtype and sharding.
@@ -101,16 +100,13 @@ class Checkpoints:
             (step, params, rest), or None where nothing was saved.
 
         Raises:
-            ConfigError: all saved steps are damaged.
+            ConfigError: no saved step is whole, one was saved of something else, or it
+                cannot be read.
         """
-        steps = self.steps[::-1]
-        for step in steps:
-            restored = self._restore(step, {"params": params, "rest": rest})
-            if restored:
-                return step, restored["params"], restored["rest"]
-        if steps:
-            raise ConfigError(f"{self._manager.directory}: every checkpoint is damaged")
-        return None
+        if not self.steps:
+            return None
+        step, items = self._restore_first(self.steps[::-1], {"params": params, "rest": rest})
+        return step, items["params"], items["rest"]
 
     def restore_params(self, params: Any, which: str) -> tuple[int, Any]:
         """Restores the parameters alone.
@@ -123,37 +119,92 @@ class Checkpoints:
             (step, params); of another step, with a warning, if the one asked for is damaged.
 
         Raises:
-            ConfigError: nothing whole was saved.
+            ConfigError: see `restore_latest`; or nothing was saved.
         """
         best = self._manager.best_step() if which == "best" else None
-        order: Sequence[int] = self.steps[::-1]
-        for step in [best, *order] if best is not None else order:
-            restored = self._restore(step, {"params": params})
-            if restored:
-                return step, restored["params"]
-        raise ConfigError(f"{self._manager.directory}: no usable checkpoint; train first")
+        order = ([] if best is None else [best]) + self.steps[::-1]
+        if not order:
+            raise ConfigError(f"{self._manager.directory}: no checkpoint; train first")
+        step, items = self._restore_first(order, {"params": params})
+        return step, items["params"]
 
-    def _restore(self, step: int, items: dict[str, Any]) -> dict[str, Any] | None:
-        """The items of a step if they are whole, else None and a warning."""
+    def _restore_first(self, steps: list[int], items: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """The first of these steps that is whole, and its items."""
+        reasons = {}
+        for step in steps:
+            try:
+                return step, self._restore(step, items)
+            except _Unusable as error:
+                reasons[step] = f"checkpoint {step} {error}"
+                logging.warning("%s; trying another", reasons[step])
+        raise ConfigError(
+            f"{self._manager.directory}: no usable checkpoint ({'; '.join(reasons.values())})"
+        )
+
+    def _restore(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
+        """The items of a step; raises `_Unusable` if they are not whole."""
+        for name in ("checksum", *items):
+            if not (self._manager.directory / str(step) / name).is_dir():
+                raise _Unusable(f"has no {name}")
+        saved = self._read(step, checksum=ocp.args.JsonRestore()).checksum
+        for name, item in items.items():
+            if name in saved.get("layout", {}):  # An earlier version did not write it.
+                where = f"{self._manager.directory}: {name} of checkpoint {step}"
+                _require_layout(where, saved["layout"][name], _layout(item))
         abstract = {
             name: ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, item))
             for name, item in items.items()
         }
+        restored = self._read(step, **abstract)
+        for name in items:
+            if _checksum(restored[name]) != saved[name]:
+                raise _Unusable(f"is damaged (checksum of {name})")
+        return {name: restored[name] for name in items}
+
+    def _read(self, step: int, **items: Any) -> Any:
+        """Reads items of a step."""
         try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(checksum=ocp.args.JsonRestore(), **abstract)
-            )
-            if all(_checksum(restored[name]) == restored.checksum[name] for name in items):
-                return {name: restored[name] for name in items}
-            reason = "checksum"
-        except Exception as error:  # Orbax raises plain exceptions on truncated arrays.
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except MemoryError:
+            raise
+        except Exception as error:  # Orbax raises plain exceptions on arrays that are cut off.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        logging.warning("checkpoint %d is damaged (%s); trying another", step, reason)
-        return None
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                where = f"{self._manager.directory}: checkpoint {step}"
+                raise ConfigError(f"{where} cannot be read ({reason})") from error
+            raise _Unusable(f"is damaged ({reason})") from error
+
+
+class _Unusable(Exception):
+    """A step is not whole; the text says why, after "checkpoint N"."""
 
 
 def _score(metrics: dict[str, float]) -> float:
     return metrics.get(_SCORE, -math.inf)
+
+
+def _describe(items: dict[str, Any]) -> dict[str, Any]:
+    """Checksum and layout of each item."""
+    checksums = {name: _checksum(item) for name, item in items.items()}
+    return checksums | {"layout": {name: _layout(item) for name, item in items.items()}}
+
+
+def _layout(tree: Any) -> dict[str, str]:
+    """Type and shape of each leaf by its path: `{"dense/kernel": "float32[3, 2]"}`."""
+    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda x: x, tree))
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{list(x.shape)}"
+        for path, x in leaves
+    }
+
+
+def _require_layout(where: str, saved: dict[str, str], wanted: dict[str, str]) -> None:
+    """Raises a ConfigError that names the first leaves in which two layouts differ."""
+    differing = differences(saved, wanted)
+    shown = [
+        f"{path} is {old or 'not there'}, not {new or 'absent'}" for path, old, new in differing
+    ]
+    require(not shown, f"{where} does not fit these settings: {'; '.join(shown[:3])}")
 
 
 def _checksum(tree: Any) -> str:

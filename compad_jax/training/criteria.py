@@ -1,6 +1,6 @@
 """The original system's success criteria, each with its target, its value and the verdict.
 
-The original names steps of a run of 100,000. Its half-way and final goals are judged half-way
+They name steps of a run of 100,000. The half-way and final goals are judged half-way
 through a run and at its end, whatever its length; what has to happen "by step N" is judged
 at the last logged step that is not beyond N.
 """
@@ -64,7 +64,7 @@ def training_criteria(
 
 
 def return_criteria(returns: np.ndarray, config: Config) -> list[Criterion]:
-    """Judges an evaluation, float [E, G, R]; the original asks more of standard AD."""
+    """Judges an evaluation, float [E, G, R]; standard AD has to reach more."""
     mean_of_tasks = returns.mean((0, 2))
     reward = 2.0 if config.model.remembers else 3.0
     share = float((mean_of_tasks > 1.0).mean())
@@ -76,7 +76,7 @@ def return_criteria(returns: np.ndarray, config: Config) -> list[Criterion]:
 
 def _nearest(metrics: list[dict[str, Any]], step: int) -> dict[str, Any]:
     """The line that has held-out losses and is nearest to a step; {} if there is none."""
-    measured = [row for row in metrics if "held_out_loss" in row]
+    measured = [row for row in metrics if row.get("held_out_loss") is not None]
     return min(measured, key=lambda row: abs(row["step"] - step), default={})
 
 

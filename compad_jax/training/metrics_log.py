@@ -13,7 +13,10 @@ _FILE = "metrics.jsonl"
 
 
 def read_metrics(workdir: str) -> list[dict[str, Any]]:
-    """The logged lines, ascending in step; a line that was cut off is left out."""
+    """The logged lines, ascending in step; a line that was cut off is left out.
+
+    A number that was not measured, as the loss of a depth without tokens, is None.
+    """
     path = os.path.join(workdir, _FILE)
     if not os.path.exists(path):
         return []
@@ -48,15 +51,16 @@ class MetricsLogger:
         self._board.close()
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
-        """Logs scalars and vectors (as lists) of one step."""
-        plain = {name: np.asarray(value).tolist() for name, value in metrics.items()}
-        self._file.write(json.dumps({"step": step} | plain) + "\n")
+        """Logs scalars and vectors (as lists) of one step; NaN, not measured, becomes null."""
+        plain = {name: _plain(np.asarray(value)) for name, value in metrics.items()}
+        self._file.write(json.dumps({"step": step} | plain, allow_nan=False) + "\n")
         self._file.flush()
         for name, value in plain.items():
             values = enumerate(value) if isinstance(value, list) else [(None, value)]
             for index, scalar in values:
                 tag = name if index is None else f"{name}/{index:02d}"
-                self._board.add_scalar(tag, scalar, step)
+                if scalar is not None:
+                    self._board.add_scalar(tag, scalar, step)
 
     def write_criteria(self, step: int, criteria: list[Criterion]) -> None:
         """Shows in TensorBoard which criteria are met so far: 1 or 0."""
@@ -71,6 +75,13 @@ def log_evaluation(workdir: str, step: int, summary: dict[str, Any]) -> None:
             if summary[name] is not None:
                 board.add_scalar(f"{place}/{name}", summary[name], step)
         _add_criteria(board, f"{place}/criteria", step, summary["criteria"])
+
+
+def _plain(x: np.ndarray) -> Any:
+    """A number or nested lists of numbers; None for those that are not finite."""
+    plain = x.astype(object)
+    plain[~np.isfinite(x)] = None
+    return plain.tolist()
 
 
 def _add_criteria(board: SummaryWriter, place: str, step: int, criteria: list[Criterion]) -> None:

@@ -9,6 +9,17 @@ import numpy as np
 
 from compad_jax.training.metrics_log import MetricsLogger
 
+_FINITE = ("loss", "grad_norm", "validation_loss")  # In a training that did not diverge.
+
+
+def require_finite(step: int, what: str, *values: Any) -> None:
+    """Raises a FloatingPointError, with advice, unless all numbers are finite."""
+    if not all(np.isfinite(value).all() for value in values):
+        raise FloatingPointError(
+            f"the training diverged: {what} is not finite at step {step}; try a lower "
+            "--config.optimizer.lr, in another --workdir"
+        )
+
 
 class Progress:
     """Shows and logs the metrics of one dispatch while the next one runs."""
@@ -35,13 +46,13 @@ class Progress:
         return metrics
 
     def flush(self) -> None:
-        """Waits for the pending metrics and logs them; raises if the loss is not finite."""
+        """Waits for the pending metrics and logs them; raises if they are not finite."""
         if self._pending is None:
             return
         step, metrics = self._pending[0], jax.device_get(self._pending[1])
         self._pending = None
-        if not np.isfinite(metrics["loss"]):
-            raise FloatingPointError(f"the loss is {metrics['loss']} at step {step}")
+        for name in _FINITE:
+            require_finite(step, name, metrics.get(name, 0.0))
         now = time.monotonic()
         tokens_per_second = metrics["num_tokens"] * self._steps_a_push / (now - self._time)
         self._time = now

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 
 from compad_jax.backend import sharding
-from compad_jax.config import Config, load_json
+from compad_jax.config import Config, TrainConfig, load_json
 from compad_jax.config.checks import ConfigError
 from compad_jax.envs import make_env
 from compad_jax.envs.protocol import EnvSpec
@@ -47,7 +47,7 @@ def placed_shapes(policy: Policy) -> Params:
     )
 
 
-def warm_start(params: Params, run: str) -> Params:
+def warm_start(params: Params, config: TrainConfig) -> Params:
     """Takes over what a trained run has in common with new parameters.
 
     A policy with memory that starts from one without takes its embedding, decoder and
@@ -56,7 +56,7 @@ def warm_start(params: Params, run: str) -> Params:
 
     Args:
         params: new parameters.
-        run: directory of the trained run.
+        config: `init_from`, the directory of the trained run, and `init_checkpoint`.
 
     Returns:
         The parameters to start from.
@@ -64,10 +64,12 @@ def warm_start(params: Params, run: str) -> Params:
     Raises:
         ConfigError: there is no such run, or a shared part has another shape.
     """
+    run = config.init_from
     path = os.path.join(run, "config.json")
     if not os.path.exists(path):
         raise ConfigError(f"train.init_from={run!r}: no trained run is there")
-    _, _, trained = restore_policy(load_json(path), run)
+    old = load_json(path)
+    _, _, trained = restore_policy(old, run, config.init_checkpoint or old.eval.checkpoint)
     shared = {name: trained[name] for name in params if name in trained}
     shared["position"] = trained["position"][: len(params["position"])]
     _check_shapes(params, shared, run)

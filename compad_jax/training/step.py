@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from compad_jax.backend import sharding
@@ -25,6 +24,7 @@ from compad_jax.models import (
     unroll_loss,
 )
 from compad_jax.training.losses import masked_mean, mean_weights, smoothed_cross_entropy
+from compad_jax.training.metrics import Metrics, average
 from compad_jax.training.optimizer import make_schedule
 from compad_jax.types import Segments
 
@@ -35,19 +35,6 @@ class TrainState(NamedTuple):
     step: jax.Array  # int []
     params: dict[str, jax.Array]  # Packed, see `packing.pack`.
     opt_state: optax.OptState
-
-
-class Metrics(NamedTuple):
-    """Of one batch, or the mean of many; over targets, unless said otherwise."""
-
-    loss: jax.Array  # float [], smoothed cross entropy, in nats.
-    floor: jax.Array  # float [], what `loss` cannot fall below on them; NaN: not known.
-    nll: jax.Array  # float [], plain cross entropy, in nats.
-    accuracy: jax.Array  # float [], share of actions predicted exactly.
-    num_tokens: jax.Array  # float [], real ones, targets or not.
-    depth_nll: jax.Array  # float [S], by number of compressions before the token.
-    depth_tokens: jax.Array  # float [S]
-    reconstruction: jax.Array  # float [], of the compressed transitions, in nats; 0 if unused.
 
 
 def make_init(
@@ -135,16 +122,16 @@ def make_gradient(
 
     Each device differentiates its own share of the loss and the shares are added once at
     the end. Left to the partitioner, every segment of the backward scan would wait for
-    the other devices.
+    the other devices. All devices have the same key: `Dropout` knows where in the batch
+    their windows stand.
     """
 
     def share(
         params: Params, segments: Segments, key: jax.Array
     ) -> tuple[dict[str, jax.Array], Metrics]:
         params = jax.lax.pcast(params, "data", to="varying")
-        device_key = jax.random.fold_in(key, jax.lax.axis_index("data")) if has_dropout else None
         gradient, metrics = jax.grad(loss_fn, has_aux=True)(
-            params, policy, segments, smoothing, device_key, "data"
+            params, policy, segments, smoothing, key if has_dropout else None, "data"
         )
         return jax.lax.psum((pack(gradient), metrics), "data")
 
@@ -171,7 +158,7 @@ def make_train_steps(
         mesh: the devices; batches are split over them.
 
     Returns:
-        Function (state, dataset, key) -> (state, metrics averaged over the steps). The
+        Function (state, dataset, key) -> (state, metrics averaged by `metrics.average`). The
         state is donated. All randomness of step n comes from fold_in(key, n): a resumed
         run needs no saved key and repeats the uninterrupted one.
     """
@@ -196,16 +183,11 @@ def make_train_steps(
     def train_steps(
         state: TrainState, dataset: Dataset, key: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        unravel: Any = None
+        def step(state: TrainState, _: None) -> tuple[TrainState, dict[str, jax.Array]]:
+            return one_step(state, dataset, key)
 
-        def step(state: TrainState, _: None) -> tuple[TrainState, jax.Array]:
-            nonlocal unravel
-            state, metrics = one_step(state, dataset, key)
-            vector, unravel = ravel_pytree(metrics)  # One array to average, not ten.
-            return state, vector
-
-        state, vectors = jax.lax.scan(step, state, length=config.train.log_every)
-        return state, unravel(vectors.mean(0))
+        state, metrics = jax.lax.scan(step, state, length=config.train.log_every)
+        return state, average(metrics)
 
     return jax.jit(train_steps, donate_argnums=0, out_shardings=sharding.replicated(mesh))
 
@@ -213,10 +195,10 @@ def make_train_steps(
 def make_measure(
     policy: Policy, smoothing: float
 ) -> Callable[[Params, Segments], dict[str, jax.Array]]:
-    """Builds the jitted function (params, segments [batches, B, S, L]) -> mean metrics."""
+    """Builds the jitted function (params, segments [batches, B, S, L]) -> averaged metrics."""
 
     def measure(params: Params, segments: Segments) -> dict[str, jax.Array]:
         metrics = jax.lax.map(lambda s: loss_fn(params, policy, s, smoothing)[1], segments)
-        return jax.tree.map(lambda x: x.mean(0), metrics._asdict())
+        return average(metrics._asdict())
 
     return jax.jit(measure)

@@ -79,8 +79,9 @@ def score(metrics: Metrics) -> float:
     Returns:
         The score; NaN where nothing was measured.
     """
-    returns = [metrics[name] for name in (*RETURNS, *PLAIN_RETURNS) if name in metrics]
-    return float(max(returns)) if returns else -float(metrics.get("validation_loss", np.nan))
+    measured = {name: x for name, x in metrics.items() if x is not None and np.all(np.isfinite(x))}
+    returns = [measured[name] for name in (*RETURNS, *PLAIN_RETURNS) if name in measured]
+    return float(max(returns)) if returns else -float(measured.get("validation_loss", np.nan))
 
 
 def _draw_batches(

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from compad_jax.models import make_policy
-from compad_jax.training.loop import Parts
 from compad_jax.training.restore import MakePolicy
+from compad_jax.training.setup import Builders
 
 
 class Arm(NamedTuple):
@@ -15,7 +15,7 @@ class Arm(NamedTuple):
     overrides: tuple[str, ...] = ()  # group.field=value
     config: str = ""  # File of its own instead of the suite's.
     starts_from: str = ""  # Arm whose trained decoder this training starts from.
-    parts: Parts = Parts()
+    builders: Builders = Builders()
     act_with: MakePolicy = make_policy
     trained_as: str = ""  # Arm whose training this one evaluates, instead of an own one.
 

@@ -3,7 +3,7 @@
 python -m experiments.ablate --suite faults
 """
 
-from compad_jax.training.loop import Parts
+from compad_jax.training.setup import Builders
 from experiments.faults import make_hasty_policy, make_unmasked_policy, sample_left_padded
 from experiments.suites import Arm, Suite
 from experiments.suites.why_it_failed import STARTS
@@ -27,7 +27,7 @@ SUITE = Suite(
         Arm(
             "padding",
             "padding attended to",
-            parts=Parts(make_policy=make_unmasked_policy, make_sampler=sample_left_padded),
+            builders=Builders(make_policy=make_unmasked_policy, make_sampler=sample_left_padded),
         ),
     ),
     measurements=6,

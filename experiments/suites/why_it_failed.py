@@ -3,7 +3,7 @@
 python -m experiments.ablate --suite why_it_failed
 """
 
-from compad_jax.training.loop import Parts
+from compad_jax.training.setup import Builders
 from experiments.faults import (
     make_hasty_policy,
     make_unmasked_policy,
@@ -38,7 +38,7 @@ NEW = Arm("new", "NEW, sampled over whole histories")
 STARTS = Arm(
     "starts",
     "targets from the start of histories only",
-    parts=Parts(make_sampler=sample_starts_only),
+    builders=Builders(make_sampler=sample_starts_only),
 )
 
 SUITE = Suite(
@@ -54,7 +54,7 @@ SUITE = Suite(
         Arm(
             "padding",
             "padding attended to",
-            parts=Parts(make_policy=make_unmasked_policy, make_sampler=sample_left_padded),
+            builders=Builders(make_policy=make_unmasked_policy, make_sampler=sample_left_padded),
         ),
         Arm(
             "hasty",

@@ -36,14 +36,101 @@ def test_nothing_happens_without_glibc(monkeypatch, library):
     process._keep_freed_memory()
 
 
-@pytest.mark.parametrize(("batch_size", "devices"), [(24, 4), (18, 3), (7, 1), (2, 2)])
-def test_cores_share_a_batch_evenly(monkeypatch, batch_size, devices):
-    chosen = {}
+@pytest.fixture
+def chosen(monkeypatch):
+    """What `configure` tells JAX, on a machine of five cores without a quota."""
+    settings = {}
     monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(process, "_user_chose_devices", lambda: False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
-    monkeypatch.setattr(jax.config, "update", lambda name, value: chosen.update({name: value}))
+    monkeypatch.setattr(process, "_cpu_quotas", lambda: [])
+    monkeypatch.setattr(jax.config, "update", lambda name, value: settings.update({name: value}))
+    return settings
+
+
+@pytest.mark.parametrize(("batch_size", "devices"), [(24, 4), (18, 3), (7, 1), (2, 2)])
+def test_cores_share_a_batch_evenly(chosen, batch_size, devices):
     process.configure(batch_size)
     assert chosen["jax_num_cpu_devices"] == devices
+
+
+@pytest.mark.parametrize(("quota", "devices"), [(3.9, 3), (2.0, 2), (0.5, 1), (8.0, 4)])
+def test_a_quota_counts_like_fewer_cores(chosen, monkeypatch, quota, devices):
+    monkeypatch.setattr(process, "_cpu_quotas", lambda: [quota, 16.0])
+    process.configure(12)
+    assert chosen["jax_num_cpu_devices"] == devices
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quotas"),
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, [1.5]),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "200000 100000"}, [2.0]),
+        ("0::/gone", {"cpu.max": "400000 100000"}, [4.0]),
+        (
+            "4:memory:/m\n3:cpu,cpuacct:/x",
+            {"cpu/x/cpu.cfs_quota_us": "50000", "cpu/x/cpu.cfs_period_us": "100000"},
+            [0.5],
+        ),
+        ("3:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, []),
+    ],
+)
+def test_quotas_of_both_versions_of_control_groups(tmp_path, groups, files, quotas):
+    for name, text in ({"self": groups} | files).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert list(process._cpu_quotas(str(tmp_path / "self"), str(tmp_path))) == quotas
+    assert list(process._cpu_quotas(str(tmp_path / "no_such_file"), str(tmp_path))) == []
+
+
+_COUNT = "import jax; from compad_jax.backend import process; process.configure(24);"
+
+
+def _python(code, **variables):
+    """What a program prints in a process of its own, with more environment variables."""
+    plain = {name: x for name, x in os.environ.items() if name not in ("XLA_FLAGS",)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=plain | variables
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"},
+        {"JAX_NUM_CPU_DEVICES": "3"},
+    ],
+)
+def test_a_users_number_of_devices_counts(variable):
+    assert _python(f"{_COUNT} print(jax.device_count())", **variable) == "3"
+
+
+_COLLECT = """
+import hashlib, jax
+from compad_jax.backend import process
+from compad_jax.config.command_line import load_config
+from compad_jax.histories.collection import collect
+process.configure(8, quick_compile=True)
+history = collect(load_config("configs/debug.py", ["source.num_steps=30"]))
+digest = hashlib.sha256()
+for leaf in jax.tree.leaves(history):
+    digest.update(str(leaf.dtype).encode() + leaf.tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.timeout(300)
+def test_variables_of_the_environment_change_no_history():
+    others = {
+        "JAX_DEFAULT_PRNG_IMPL": "rbg",
+        "JAX_THREEFRY_PARTITIONABLE": "0",
+        "JAX_ENABLE_X64": "1",
+        "JAX_RANDOM_SEED_OFFSET": "7",
+    }
+    assert _python(_COLLECT, **others) == _python(_COLLECT)
 
 
 def test_hardware_names_devices_and_processor():
@@ -75,24 +162,47 @@ def _git(*arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_commit_tells_a_changed_checkout(tmp_path, monkeypatch):
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """The current directory: a repository with one file."""
     monkeypatch.chdir(tmp_path)
     _git("init", "--quiet")
     (tmp_path / "file").write_text("one")
     _git("add", "file")
     _git("commit", "--quiet", "--message", "first")
+    return tmp_path
+
+
+def test_commit_tells_a_changed_checkout(checkout):
     commit = _git("rev-parse", "--short", "HEAD")
-    assert provenance.describe_commit() == commit
-    (tmp_path / "untracked").write_text("does not count")
-    assert provenance.describe_commit() == commit
-    (tmp_path / "file").write_text("two")
-    assert provenance.describe_commit() == f"{commit}+changes"
+    path = str(checkout / "file")
+    assert provenance.describe_commit(path) == commit
+    (checkout / "untracked").write_text("does not count")
+    assert provenance.describe_commit(path) == commit
+    (checkout / "file").write_text("two")
+    assert provenance.describe_commit(path) == f"{commit}+changes"
+
+
+def test_commit_is_that_of_the_package_wherever_it_runs(checkout):
+    own = subprocess.run(
+        ["git", "-C", os.path.dirname(provenance.__file__), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert provenance.describe_commit().removesuffix("+changes") == own.stdout.strip()
+
+
+def test_a_package_in_somebody_elses_repository_has_no_commit(checkout):
+    installed = checkout / "venv" / "provenance.py"
+    installed.parent.mkdir()
+    installed.write_text("not tracked")
+    assert provenance.describe_commit(str(installed)) is None
 
 
 def test_commit_outside_a_checkout(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert provenance.describe_commit() is None
+    assert provenance.describe_commit(str(tmp_path / "file")) is None
 
 
 def test_commit_without_git(monkeypatch):
@@ -122,10 +232,27 @@ def test_stopwatch_writes_phases_and_where_they_were_measured(tmp_path, monkeypa
     watch.save(str(path))
     facts = json.loads(path.read_text())
     assert facts["seconds"] == {"start": 1.5, "train": 2.3, "evaluate": 0.5}
-    assert facts["total_seconds"] == 13.0
+    assert (facts["total_seconds"], facts["processes"]) == (13.0, 1)
     assert 0.01 < facts["peak_memory_gib"] < 1000
     assert facts["hardware"] == provenance.describe_hardware()
     assert facts["versions"]["jax"] == jax.__version__
+
+
+def test_stopwatch_adds_to_what_earlier_processes_took(tmp_path, monkeypatch):
+    path = tmp_path / "timing.json"
+    first, second = stopwatch.Stopwatch(), stopwatch.Stopwatch()
+    first.seconds = {"start": 1.0, "train": 40.0, "evaluate": 5.0}
+    second.seconds = {"start": 2.0, "evaluate": 6.0, "report": 1.0}
+    monkeypatch.setattr(time, "monotonic", lambda: first._begin + 50)
+    first.save(str(path))
+    second._begin = first._begin + 40
+    second.save(str(path))
+    facts = json.loads(path.read_text())
+    assert facts["seconds"] == {"start": 3.0, "train": 40.0, "evaluate": 11.0, "report": 1.0}
+    assert (facts["total_seconds"], facts["processes"]) == (60.0, 2)
+    path.write_text("cut o")
+    second.save(str(path))
+    assert json.loads(path.read_text())["processes"] == 1
 
 
 @pytest.mark.parametrize("quick", [True, False])

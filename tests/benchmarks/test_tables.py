@@ -109,3 +109,24 @@ def test_exit_codes_and_notes(results, capsys):
 def test_results_hold_only_finite_numbers():
     with open(_RESULTS, encoding="utf-8") as file:
         json.load(file, parse_constant=lambda name: pytest.fail(f"holds {name}"))
+
+
+@pytest.mark.parametrize(("against", "code"), [(0.4, 0), (0.9, 1)])
+def test_the_command_writes_prints_and_judges(
+    results, against, code, tmp_path, monkeypatch, capsys
+):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    tables.write_results(_with_share(results, against, against, against), str(old))
+    now = _with_share(results, 0.4, 0.4, 0.4)
+    monkeypatch.setattr(bench, "measure", lambda suite, path: now)
+    monkeypatch.setattr(bench.process, "configure", lambda *_, **__: None)
+    monkeypatch.setattr(bench.jax.config, "update", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["bench", "--json", str(new), "--against", str(old)])
+    with pytest.raises(SystemExit) as stopped:
+        bench.main()
+    assert stopped.value.code == code
+    assert tables.read_results(str(new)) == now
+    said = capsys.readouterr().out
+    assert tables.BLOCKS["summary"](now) in said
+    assert tables.BLOCKS["startup"](now) in said
+    assert f"{code} of" in said

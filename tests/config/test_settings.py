@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compad_jax.config import (
-    Choice,
     Config,
     default_config,
     from_dict,
@@ -17,7 +16,7 @@ from compad_jax.config import (
     save_json,
     to_dict,
 )
-from compad_jax.config.checks import ConfigError, differences, require_equal
+from compad_jax.config.checks import Choice, ConfigError, differences, require_equal
 
 
 def _with(path, value):
@@ -108,7 +107,7 @@ def test_every_choice_names_what_is_allowed(path):
     [
         ("train.log_every", 0, "train.log_every=0: must be at least 1"),
         ("env.split_seed", -1, "env.split_seed=-1: must be at least 0"),
-        ("model.tf_dropout", 1.0, "model.tf_dropout=1.0: must be at least 0 and below 1"),
+        ("model.tf_dropout", 1.0, "model.tf_dropout=1.0: must be at least 0 and below 0.998046875"),
         ("optimizer.lr", 0, "optimizer.lr=0.0: must be above 0"),
         ("env.foo", 1, "env.foo: no such setting; known here are name, grid_size, horizon"),
         ("foo", 1, "foo: no such setting; known here are env, source, data"),
@@ -171,7 +170,7 @@ def path(tmp_path_factory):
 
 @settings(deadline=None, derandomize=True)
 @given(
-    seed=st.integers(0, 2**60),
+    seed=st.integers(0, 2**32 - 1),
     ratio=st.floats(0, 1, exclude_max=True),
     start=st.sampled_from(["center", "corner", "random"]),
     name=st.text(),
@@ -202,3 +201,21 @@ def test_require_equal():
         require_equal("here", {"a": 1, "b": {"c": "x"}}, {"a": 2, "b": {"c": "y"}}, "go away")
     expected = "here: made with other settings (a 1, now 2; b.c 'x', now 'y'); go away"
     assert str(error.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("model.tf_dropout", 0.999, "must be at least 0 and below 0.998046875"),
+        ("model.tf_attn_dropout", 0.9985, "below 0.998046875"),
+        ("train.seed", 2**32, "must be at least 0 and below 4294967296"),
+        ("source.seed", 2**40, "below 4294967296"),
+        ("eval.seed", 2**32, "below 4294967296"),
+        ("env.split_seed", 2**32, "below 4294967296"),
+        ("train.init_checkpoint", "newest", "allowed are , latest, best"),
+    ],
+)
+def test_numbers_that_would_be_rounded_or_cut_off_are_refused(path, value, message):
+    group, name = path.split(".")
+    with pytest.raises(ConfigError, match=f"{path}={value!r}: .*{message}"):
+        from_dict({group: {name: value}})

@@ -74,20 +74,46 @@ def test_a_uniform_source_allows_nothing(debug_config):
 
 
 def test_floors_of_a_known_source(debug_config):
-    """Its first half is uniform, its second half has (.6, .1, .1, .1, .1)."""
+    """Its first half is almost uniform, its second half has (.6, .1, .1, .1, .1)."""
     sharp = np.array([0.6, 0.1, 0.1, 0.1, 0.1])
-    probs = np.where(np.arange(_STEPS)[:, None] < _STEPS // 2, 0.2, sharp)
+    almost = np.array([0.21, 0.19, 0.2, 0.2, 0.2])
+    probs = np.where(np.arange(_STEPS)[:, None] < _STEPS // 2, almost, sharp)
     entropy = -(sharp * np.log(sharp)).sum()
     smoothed = 0.9 * sharp + 0.02
     floor = -(smoothed * np.log(smoothed)).sum()
     _, _, loss = _measure(_whole_histories(debug_config), probs)
     assert loss["entropy"] == pytest.approx((_UNIFORM + entropy) / 2, abs=2e-3)
-    assert loss["best_accuracy"] == pytest.approx(0.4, abs=1e-3)
+    assert loss["best_accuracy"] == pytest.approx(0.405, abs=1e-3)
     np.testing.assert_allclose(loss["floor_by_depth"], [_UNIFORM] * 3 + [floor] * 3, atol=2e-3)
     assert loss["floor"] == pytest.approx(loss["floor_of_whole_histories"], abs=1e-4)
     _, _, early = _measure(sample_starts_only(debug_config), probs)
     assert early["floor"] > loss["floor"] + 0.1
     assert early["floor_of_whole_histories"] == loss["floor_of_whole_histories"]
+
+
+def test_uniform_actions_are_no_targets(debug_config):
+    sharp = np.array([0.6, 0.1, 0.1, 0.1, 0.1])
+    probs = np.where(np.arange(_STEPS)[:, None] < _STEPS // 2, 0.2, sharp)
+    _, sampling, loss = _measure(_whole_histories(debug_config), probs)
+    assert sampling["informative"] == 0.5
+    assert (sampling["first_target"], sampling["last_target"]) == (0, 1)  # They are read.
+    assert loss["entropy"] == pytest.approx(-(sharp * np.log(sharp)).sum(), abs=2e-3)
+    assert loss["best_accuracy"] == pytest.approx(0.6, abs=1e-3)
+    assert loss["floor"] == pytest.approx(loss["floor_of_whole_histories"], abs=1e-4)
+    assert loss["floor_by_depth"][:3] == [None] * 3
+
+
+def test_without_log_probabilities_floors_are_not_known(debug_config):
+    history, tasks = _histories(np.full(5, 0.2))._replace(log_probs=None), np.array([1, 3])
+    dataset = make_datasets(history, {"": tasks}, partial(loss_floor, smoothing=0.1))[""]
+    quantities = step_quantities(history, tasks)
+    sample = make_sampler(debug_config)
+    draws = draw_windows(sample, dataset, quantities, jax.random.key(0), num_batches=2)
+    facts = describe_loss(draws, dataset, 5, has_memory=True)
+    assert facts.pop("uniform") == _UNIFORM
+    assert facts.pop("floor_by_depth") == [None] * 3
+    assert facts.pop("floor_by_position") == [None] * 12
+    assert set(facts.values()) == {None}
 
 
 def test_where_targets_come_from(debug_config):
@@ -115,7 +141,7 @@ def _by_hand():
     step = np.array([[[0, 1, 0], [2, 3, 4]], [[8, 0, 0], [0, 0, 0]]], float)[None]
     none = np.zeros_like(step)
     tokens = Tokens(Transition(none, none, reward, none, none), none > 0, none)
-    return Draws(Segments(tokens, none, mask, none), {"step": step})
+    return Draws(Segments(tokens, none, mask, mask, none), {"step": step})
 
 
 def test_sampling_by_hand():

@@ -12,7 +12,8 @@ from compad_jax.config.command_line import parse_arguments
 from compad_jax.diagnose import measure as program
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
-from compad_jax.training.loop import Parts, train
+from compad_jax.training.loop import train
+from compad_jax.training.setup import Builders
 from experiments.faults import sample_starts_only
 
 
@@ -29,7 +30,7 @@ def config_path(request):
 
 def _run(monkeypatch, arguments, config_path):
     """The program as a user runs it, in this process, whose devices are set already."""
-    monkeypatch.setattr(program.runtime, "configure", lambda batch_size: None)
+    monkeypatch.setattr(program.process, "configure", lambda batch_size: None)
     program.main(parse_arguments(["", "--config", config_path, "--workdir", "run", *arguments]))
     with open("run/diagnosis/diagnosis.json", encoding="utf-8") as file:
         return json.load(file)
@@ -53,7 +54,7 @@ def diagnosed_tasks(monkeypatch):
 def test_program_before_and_after_training(
     debug_config, config_path, elsewhere, diagnosed_tasks, monkeypatch, capsys
 ):
-    split = split_tasks(len(make_env(debug_config.env).tasks), debug_config.env)
+    split = split_tasks(make_env(debug_config.env).num_tasks, debug_config.env)
     before = _run(monkeypatch, [], config_path)
     _check_before(before, capsys.readouterr().out)
     assert diagnosed_tasks == [set(split.train)]
@@ -100,6 +101,6 @@ def _check_after(run):
 
 @pytest.mark.timeout(300)
 def test_another_sampling_can_be_diagnosed(debug_config, elsewhere):
-    facts = program.diagnose(debug_config, "run", Parts(make_sampler=sample_starts_only))
+    facts = program.diagnose(debug_config, "run", Builders(make_sampler=sample_starts_only))
     assert facts["sampling"]["last_target"] <= 32 / 60
     assert any("only from the first" in verdict["text"] for verdict in facts["verdicts"])

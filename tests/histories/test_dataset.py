@@ -13,8 +13,8 @@ from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
 from compad_jax.histories.dataset import dataset_shapes, is_informative, make_datasets
 from compad_jax.histories.sampler import SegmentPlan, plan_segments, sample_segments
-from compad_jax.training.loop import load_datasets
 from compad_jax.training.losses import loss_floor
+from compad_jax.training.setup import load_datasets
 from compad_jax.types import History, Transition
 from tests.builders import override, tasks_of
 

@@ -57,8 +57,7 @@ def _check(policy, params, lengths, ways=(True, False)):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule(debug_config, rule):
-    """The last segment is longer than what a compression takes, and one is padded."""
-    _check(*make_rule_model(debug_config, rule), [5, 3, 12], ways=[False])
+    _check(*make_rule_model(debug_config, rule, compress=12), [10, 7, 12], ways=[False])
 
 
 @pytest.mark.parametrize(

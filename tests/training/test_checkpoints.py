@@ -191,14 +191,14 @@ def test_a_damaged_step_falls_back_to_the_one_before(copy, caplog, damage):
         step, params, rest = _latest(copy)
     assert step == 2
     chex.assert_trees_all_equal((params, rest), _state(2))
-    assert "checkpoint 3 is damaged" in caplog.text
+    assert "checkpoint 3 " in caplog.text
     assert _params(copy, "latest") == 2
 
 
 def test_exchanged_arrays_are_found_by_the_checksum(copy, caplog):
     _exchange(_step_directory(copy, 3))
     _latest(copy)
-    assert "checkpoint 3 is damaged (checksum)" in caplog.text
+    assert "checkpoint 3 is damaged (checksum of params)" in caplog.text
 
 
 def test_a_damaged_optimiser_state_counts_too(copy):
@@ -218,7 +218,7 @@ def test_a_damaged_best_step_is_replaced_by_the_latest(copy, caplog):
 def test_all_damaged(copy):
     for step in (1, 2, 3):
         _truncate(_step_directory(copy, step))
-    with pytest.raises(ConfigError, match="every checkpoint is damaged"):
+    with pytest.raises(ConfigError, match=r"no usable checkpoint.*3 is damaged.*1 is damaged"):
         _latest(copy)
     with pytest.raises(ConfigError, match="no usable checkpoint"):
         _params(copy, "best")
@@ -237,6 +237,41 @@ def test_training_repairs_what_was_damaged(copy, damage):
     assert _params(copy, "best") == 2
     _save(copy, [0.3], first=4)
     assert _kept(copy) == [2, 3, 4]
+
+
+def test_what_is_missing_is_named(copy, caplog):
+    shutil.rmtree(os.path.join(_step_directory(copy, 3), "rest"))
+    assert _latest(copy)[0] == 2
+    assert "checkpoint 3 has no rest; trying another" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda p: p["dense"].update(kernel=jnp.ones((40, 31))), r"float32\[40, 30\], not .*31"),
+        (lambda p: p["dense"].update(kernel=jnp.ones((40, 30), jnp.bfloat16)), "float32.*bfloat16"),
+        (lambda p: p["dense"].pop("bias"), r"dense/bias is bfloat16\[3\], not absent"),
+        (lambda p: p.update(more=jnp.ones(2)), r"more is not there, not float32\[2\]"),
+    ],
+)
+def test_a_checkpoint_of_other_parameters_is_not_damaged(three_steps, change, text):
+    params = _state(0)[0]
+    change(params)
+    with Checkpoints(three_steps) as checkpoints:
+        message = f"params of checkpoint 3 does not fit these settings: .*{text}"
+        with pytest.raises(ConfigError, match=message):
+            checkpoints.restore_params(params, "latest")
+
+
+def test_a_checkpoint_that_must_not_be_read_is_not_damaged(three_steps, monkeypatch):
+    with Checkpoints(three_steps) as checkpoints:
+
+        def refuse(*_, **__):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(checkpoints._manager, "restore", refuse)
+        with pytest.raises(ConfigError, match=r"checkpoint 3 cannot be read .*Permission denied"):
+            checkpoints.restore_params(_state(0)[0], "latest")
 
 
 def test_what_a_killed_save_left_is_removed(copy):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,8 +12,11 @@ from compad_jax.config import save_json
 from compad_jax.config.checks import ConfigError
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.training.checkpoints import Checkpoints
-from compad_jax.training.loop import claim_workdir, load_datasets, train
+from compad_jax.training.loop import train
 from compad_jax.training.metrics_log import read_metrics
+from compad_jax.training.restore import restore_policy
+from compad_jax.training.run_directory import claim_workdir
+from compad_jax.training.setup import load_datasets
 from tests.builders import make_model, override
 
 
@@ -67,10 +71,59 @@ def test_small_training_learns_in_context(debug_config, elsewhere):
         assert summary["random_fraction_of_optimum"] < 0.15
 
 
+@pytest.fixture
+def idle_steps(monkeypatch):
+    """Steps that change nothing, but may be told what to make of the parameters."""
+    change = {}
+
+    def make_idle_steps(policy, optimizer, sample, config, mesh):
+        names = ("loss", "floor", "accuracy", "num_tokens", "grad_norm")
+
+        def idle_steps(state, dataset, key):
+            step = state.step + config.train.log_every
+            where = step == change.get("step", -1)
+            params = jax.tree.map(
+                lambda x: jnp.where(where, change.get("to", 0.0), x), state.params
+            )
+            return state._replace(step=step, params=params), dict.fromkeys(names, jnp.ones(()))
+
+        return jax.jit(idle_steps)
+
+    monkeypatch.setattr("compad_jax.training.setup.make_train_steps", make_idle_steps)
+    return change
+
+
+@pytest.mark.timeout(300)
+def test_the_best_is_the_best_that_was_measured(debug_config, elsewhere, idle_steps, monkeypatch):
+    """Also where no checkpoint is due at the steps of the validation."""
+    losses = iter([0.3, 0.9, 0.5])
+    monkeypatch.setattr(
+        "compad_jax.training.loop.make_validation",
+        lambda *_: lambda params: {"validation_loss": next(losses)},
+    )
+    config = override(debug_config, train={"eval_every": 15, "checkpoint_every": 10})
+    train(config, "run")
+    measured = [row["step"] for row in read_metrics("run") if "validation_loss" in row]
+    assert measured == [15, 30, 40]
+    assert restore_policy(config, "run", "best")[1] == 15
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("to", [float("nan"), float("inf"), 1e36])
+def test_a_diverged_state_is_not_saved(debug_config, elsewhere, idle_steps, to):
+    """Although the loss, which is of the parameters before, is finite. 1e36 is as good as lost."""
+    idle_steps |= {"step": 30, "to": to}
+    config = override(debug_config, train={"checkpoint_every": 10, "eval_every": 40})
+    for _ in range(2):  # Nor is there a way on.
+        with pytest.raises(FloatingPointError, match="a parameter is not finite at step 30; try"):
+            train(config, "run")
+        assert restore_policy(config, "run")[1] == 20
+
+
 @pytest.mark.timeout(300)
 def test_divergence_stops_before_a_checkpoint(debug_config, elsewhere):
     config = override(debug_config, optimizer={"lr": 1e30, "grad_clip_norm": 1e30})
-    with pytest.raises(FloatingPointError, match="at step"):
+    with pytest.raises(FloatingPointError, match=r"diverged: .* at step"):
         train(config, "run")
     with Checkpoints("run") as checkpoints:
         assert checkpoints.steps == []
@@ -79,10 +132,10 @@ def test_divergence_stops_before_a_checkpoint(debug_config, elsewhere):
 def test_a_finished_run_prepares_nothing(debug_config, elsewhere, monkeypatch, capsys):
     """Unless its last checkpoint is damaged: then it goes on from the one before."""
 
-    def prepare(*_):
+    def set_up(*_):
         raise NotImplementedError
 
-    monkeypatch.setattr("compad_jax.training.loop.prepare", prepare)
+    monkeypatch.setattr("compad_jax.training.loop.set_up", set_up)
     last = debug_config.train.train_timesteps
     params = make_model(debug_config)[1]
     with Checkpoints("run") as checkpoints:
@@ -111,6 +164,13 @@ def test_checkpoints_without_settings_are_nobodys(debug_config, elsewhere):
     with pytest.raises(ConfigError, match=r"run: has checkpoints but no config\.json"):
         claim_workdir(debug_config, "run")
     assert not Path("run/config.json").exists()
+
+
+@pytest.mark.parametrize("group", ["env", "source"])
+def test_an_unknown_name_fails_before_any_file(debug_config, elsewhere, group):
+    with pytest.raises(ConfigError, match=f"{group}.name='nobody'"):
+        claim_workdir(override(debug_config, **{group: {"name": "nobody"}}), "run")
+    assert not Path("run").exists()
 
 
 def test_run_directory_belongs_to_its_settings(debug_config, elsewhere):

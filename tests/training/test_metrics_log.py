@@ -1,7 +1,6 @@
 """Metrics on disk: lines and TensorBoard agree, also after an interruption."""
 
 import json
-import math
 import os
 import time
 
@@ -9,6 +8,9 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from compad_jax.config import Config
+from compad_jax.reports.training_curve import training_curve
+from compad_jax.training.criteria import training_criteria
 from compad_jax.training.metrics_log import MetricsLogger, read_metrics
 
 
@@ -47,10 +49,14 @@ def test_lines_are_on_disk_at_once(workdir):
         assert read_metrics(workdir) == [{"step": 5, "loss": 1.0}]
 
 
-def test_nan_survives(workdir):
+def test_what_was_not_measured_is_null(workdir):
     with MetricsLogger(workdir, 0) as logger:
-        logger.write(5, {"loss": float("nan")})
-    assert math.isnan(read_metrics(workdir)[0]["loss"])
+        depth = np.array([1.5, np.nan, 2.5], np.float32)
+        logger.write(5, {"held_out_loss": float("nan"), "depth_nll": depth})
+    assert _lines(workdir) == ['{"step": 5, "held_out_loss": null, "depth_nll": [1.5, null, 2.5]}']
+    assert _scalars(workdir) == {"depth_nll/00": [(5, 1.5)], "depth_nll/02": [(5, 2.5)]}
+    assert not training_criteria(read_metrics(workdir), Config(), 5)[0]["passed"]
+    assert training_curve(read_metrics(workdir)) == []
 
 
 def test_going_on_drops_later_lines(workdir):

@@ -31,8 +31,9 @@ def _bar():
     return types.SimpleNamespace(n=0, set_postfix=ignore, update=ignore)
 
 
-def _metrics(loss=1.0):
-    return {"loss": loss, "floor": 0.5, "accuracy": 0.5, "num_tokens": 100.0}
+def _metrics(**changed):
+    plain = {"loss": 1.0, "floor": 0.5, "accuracy": 0.5, "num_tokens": 100.0, "grad_norm": 1.0}
+    return plain | changed
 
 
 def test_measuring_is_off_the_clock(clock, log):
@@ -55,12 +56,13 @@ def test_measuring_is_off_the_clock(clock, log):
     assert [("validation_loss" in metrics) for _, metrics in log] == [False, True, False]
 
 
-def test_a_loss_that_is_not_finite_is_not_logged(clock, log):
+@pytest.mark.parametrize("name", ["loss", "grad_norm", "validation_loss"])
+def test_what_is_not_finite_is_not_logged(clock, log, name):
     shown = Progress(log, _bar(), steps_a_push=10)
     clock.now += 1
     shown.push(10, _metrics())
     clock.now += 1
-    shown.push(20, _metrics(loss=float("nan")))
-    with pytest.raises(FloatingPointError, match="step 20"):
+    shown.push(20, _metrics(**{name: float("nan")}))
+    with pytest.raises(FloatingPointError, match=f"{name} is not finite at step 20; try a lower"):
         shown.flush()
     assert [step for step, _ in log] == [10]

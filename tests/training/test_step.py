@@ -34,13 +34,23 @@ def _compiled(config, num_devices):
     return mesh, policy, optimizer, train_steps
 
 
-def _setup(config, num_devices=1):
+_KINDS = ("compress", "uncompressed")
+
+
+def _setup(config, num_devices=1, num_rows=12):
     """(state, dataset, train_steps) of a training on made-up histories."""
     mesh, policy, optimizer, train_steps = _compiled(config, num_devices)
     state = make_init(optimizer, mesh)(init_params(policy, jax.random.key(0)))
-    shape = (12, config.source.num_steps)
+    shape = (num_rows, config.source.num_steps)
     transition = random_transitions(jax.random.key(1), policy.spec, shape)
-    dataset = Dataset(transition, jnp.zeros(shape), jnp.arange(12))
+    is_target = jnp.arange(shape[1]) % 4 > 0
+    dataset = Dataset(
+        transition,
+        jnp.broadcast_to(is_target, shape),
+        jnp.zeros(shape),
+        jnp.arange(num_rows),
+        jnp.array(num_rows),
+    )
     return state, jax.device_put(dataset, sharding.replicated(mesh)), train_steps
 
 
@@ -48,40 +58,92 @@ def test_loss_against_a_hand_computation(debug_config):
     policy, params = make_model(debug_config)
     history = random_transitions(jax.random.key(0), policy.spec, (2, 20))
     segments = cut(history, [7, 9], 12)
-    segments = segments._replace(floor=jnp.where(segments.mask, 0.25, 99.0))
+    # Every other token is read but is no target.
+    is_target = segments.mask & (jnp.arange(12) % 2 == 0)
+    segments = segments._replace(is_target=is_target, floor=jnp.where(is_target, 0.25, 99.0))
     loss, metrics = jax.jit(loss_fn, static_argnums=(1, 3))(params, policy, segments, 0.1, None)
     logits = np.asarray(
         jax.jit(unroll, static_argnums=0)(policy, params, segments).logits, np.float64
     )
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     losses, nlls, hits = [], [], []
-    for b, s, position in np.argwhere(np.asarray(segments.mask)):
+    for b, s, position in np.argwhere(np.asarray(is_target)):
         row, action = log_probs[b, s, position], int(segments.action[b, s, position])
         target = np.full(5, 0.1 / 5)
         target[action] += 0.9
         losses.append(-(target * row).sum())
         nlls.append(-row[action])
         hits.append(row.argmax() == action)
-    assert len(losses) == 2 * 16
+    assert len(losses) == 2 * (4 + 5)
     np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
     np.testing.assert_allclose(metrics.nll, np.mean(nlls), rtol=1e-5)
     np.testing.assert_allclose(metrics.accuracy, np.mean(hits), rtol=1e-5)
     np.testing.assert_allclose(metrics.floor, 0.25, rtol=1e-6)
-    np.testing.assert_array_equal(metrics.depth_tokens, [14, 18])
+    assert metrics.num_tokens == 2 * 16
+    np.testing.assert_array_equal(metrics.depth_tokens, [8, 10])
     by_hand = np.average(metrics.depth_nll, weights=metrics.depth_tokens)
     np.testing.assert_allclose(by_hand, metrics.nll, rtol=1e-5)
 
 
-def test_one_device_equals_eight(debug_config):
-    config = override(debug_config, model={"tf_dropout": 0.0, "tf_attn_dropout": 0.0})
+def test_uninformative_tokens_are_read_but_not_learned(debug_config):
+    """They change later predictions; their own action is no target."""
+    policy, params = make_model(debug_config)
+    segments = cut(random_transitions(jax.random.key(0), policy.spec, (2, 20)), [10, 10], 10)
+    segments = segments._replace(is_target=segments.mask.at[:, 0].set(False))
+    loss = jax.jit(lambda segments: loss_fn(params, policy, segments, 0.1)[0])
+    other_action = segments._replace(action=segments.action.at[:, 0].add(1) % 5)
+    assert loss(other_action) == loss(segments)
+    reward = segments.tokens.previous.reward.at[:, 0].add(1.0)  # Into the memory.
+    previous = segments.tokens.previous._replace(reward=reward)
+    other_reward = segments._replace(tokens=segments.tokens._replace(previous=previous))
+    assert abs(loss(other_reward) - loss(segments)) > 1e-4
+
+
+def test_a_batch_without_targets_has_no_loss_and_no_gradient(debug_config):
+    policy, params = make_model(debug_config)
+    segments = cut(random_transitions(jax.random.key(0), policy.spec, (2, 20)), [10, 10], 10)
+    segments = segments._replace(is_target=jnp.zeros_like(segments.mask))
+    loss, gradient = jax.jit(jax.value_and_grad(lambda p: loss_fn(p, policy, segments, 0.1)[0]))(
+        params
+    )
+    assert loss == 0
+    for leaf in jax.tree.leaves(gradient):
+        np.testing.assert_array_equal(leaf, 0)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_one_device_equals_two_and_eight(debug_config, dropout):
+    config = override(debug_config, model={"tf_dropout": dropout, "tf_attn_dropout": dropout})
     config = override(config, train={"log_every": 1})
     outcomes = []
-    for num_devices in (1, 8):
+    for num_devices in (1, 2, 8):
         state, dataset, train_steps = _setup(config, num_devices)
         _, metrics = train_steps(state, dataset, jax.random.key(2))
         outcomes.append(jax.device_get(metrics))
     for name in ("loss", "nll", "grad_norm", "depth_nll", "num_tokens"):
-        np.testing.assert_allclose(outcomes[0][name], outcomes[1][name], rtol=1e-5)
+        np.testing.assert_allclose(outcomes[1][name], outcomes[0][name], rtol=1e-5)
+        np.testing.assert_allclose(outcomes[2][name], outcomes[0][name], rtol=1e-5)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_every_step_draws_another_batch_and_another_dropout(debug_config, dropout):
+    """With dropout all batches are one and the same here: a history of its own length."""
+    config = override(
+        debug_config,
+        model={"tf_dropout": dropout, "tf_attn_dropout": dropout},
+        train={"log_every": 1},
+    )
+    if dropout:
+        lengths = {f"{end}_{kind}_length": 10 for end in ("min", "max") for kind in _KINDS}
+        config = override(config, data={"whole_history": True} | lengths)
+    losses = []
+    for step in (0, 1, 2):
+        state, dataset, train_steps = _setup(config, num_rows=1 if dropout else 12)
+        state = state._replace(step=jnp.asarray(step, jnp.int32))
+        losses.append(float(train_steps(state, dataset, jax.random.key(2))[1]["loss"]))
+    assert len(set(losses)) == 3
 
 
 def test_batch_is_split_over_the_devices(debug_config):

@@ -3,7 +3,6 @@
 from compad_jax.models.memory.protocol import (
     MemoryFactory,
     MemoryRule,
-    make_memory,
     memory_factory,
     register_memory,
 )
@@ -25,4 +24,4 @@ register_memory("gru", GruMemory)
 register_memory("slot_gate", SlotGateMemory)
 register_memory("quantised", QuantisedMemory)
 
-__all__ = ["MemoryFactory", "MemoryRule", "make_memory", "memory_factory", "register_memory"]
+__all__ = ["MemoryFactory", "MemoryRule", "memory_factory", "register_memory"]

@@ -15,7 +15,6 @@ from compad_jax.config import ModelConfig
 from compad_jax.models.transformer import (
     Dropout,
     FeedForward,
-    Linear,
     attend,
     residual_init,
     split_heads,
@@ -37,8 +36,8 @@ class CompressorBlock(nn.Module):
         config, width = self.config, self.config.tf_n_embd
         normed_latents = nn.LayerNorm(dtype=self.dtype, name="norm_latent")(latents)
         normed_segment = nn.LayerNorm(dtype=self.dtype, name="norm_segment")(segment)
-        qkv = Linear(3 * width, dtype=self.dtype, name="qkv_latent")(normed_latents)
-        kv = Linear(2 * width, dtype=self.dtype, name="kv_segment")(normed_segment)
+        qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv_latent")(normed_latents)
+        kv = nn.Dense(2 * width, dtype=self.dtype, name="kv_segment")(normed_segment)
         query, *of_latents = split_heads(qkv, 3, config.encoder_n_head)
         of_segment = split_heads(kv, 2, config.encoder_n_head)
         keys_values = [
@@ -47,7 +46,7 @@ class CompressorBlock(nn.Module):
         dropout = Dropout(config.tf_attn_dropout)
         mixed = attend(query, KeyValue(*keys_values), mask, dropout, deterministic=deterministic)
         init = residual_init(config.encoder_n_layer)
-        out = Linear(width, dtype=self.dtype, kernel_init=init, name="out")(mixed)
+        out = nn.Dense(width, dtype=self.dtype, kernel_init=init, name="out")(mixed)
         latents = latents + Dropout(config.tf_dropout)(out, deterministic=deterministic)
         feed_forward = FeedForward(config, self.dtype, config.encoder_n_layer, name="feed_forward")
         return latents + feed_forward(latents, deterministic=deterministic)

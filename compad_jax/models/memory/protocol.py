@@ -84,8 +84,3 @@ def memory_factory(config: ModelConfig) -> MemoryFactory:
         "(a module that registers another one must be imported first)",
     )
     return _FACTORIES[name]
-
-
-def make_memory(config: ModelConfig, dtype: Any) -> nn.Module:
-    """Builds the memory rule that the settings name; see `memory_factory`."""
-    return memory_factory(config)(config, dtype)

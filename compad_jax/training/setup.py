@@ -1,0 +1,113 @@
+"""All that a training needs before its first step: programs compiled, histories loaded."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compad_jax.backend.process import no_garbage_collection
+from compad_jax.backend.stopwatch import Stopwatch
+from compad_jax.config import Config
+from compad_jax.envs import make_env
+from compad_jax.envs.split import split_tasks, tasks_of
+from compad_jax.histories.collection import load_histories
+from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets
+from compad_jax.histories.sampler import Sampler, make_sampler
+from compad_jax.models import Params, Policy, init_params, make_policy
+from compad_jax.training.losses import loss_floor
+from compad_jax.training.optimizer import make_optimizer
+from compad_jax.training.restore import MakePolicy
+from compad_jax.training.step import TrainState, make_init, make_train_steps
+
+TrainSteps = Callable[[TrainState, Dataset, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+
+
+class Builders(NamedTuple):
+    """Functions that build the policy and the sampler; an experiment may pass its own."""
+
+    make_policy: MakePolicy = make_policy
+    make_sampler: Callable[[Config], Sampler] = make_sampler
+
+
+class Keys(NamedTuple):
+    """Independent PRNG keys of a training."""
+
+    params: jax.Array  # Of the first parameters.
+    steps: jax.Array
+    validation: jax.Array  # Of the batches that losses are measured on.
+
+
+class TrainingSetup(NamedTuple):
+    """What training needs and a restored checkpoint does not change."""
+
+    policy: Policy
+    sample: Sampler
+    init: Callable[[Params], TrainState]
+    first_state: TrainState  # Before any training.
+    train_steps: TrainSteps  # Compiled.
+    datasets: dict[str, Dataset]  # See `load_datasets`.
+    keys: Keys
+
+
+def set_up(
+    config: Config, mesh: jax.sharding.Mesh, builders: Builders, stopwatch: Stopwatch
+) -> TrainingSetup:
+    """Collects the histories, where there are none yet, while the training step compiles.
+
+    Args:
+        config: all settings.
+        mesh: the devices.
+        builders: how the policy and the sampler are made.
+        stopwatch: measures collect and compile.
+
+    Returns:
+        Programs, first state and datasets.
+    """
+    env, keys = make_env(config.env), make_keys(config)
+    policy, sample = builders.make_policy(config, env.spec), builders.make_sampler(config)
+    num_tasks = len(tasks_of(env, config.env, "train")[0])
+    dataset = dataset_shapes(config, env.spec, num_tasks, mesh)
+    optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
+    init = make_init(optimizer, mesh)
+
+    @stopwatch.phase("compile")
+    def compile_steps() -> tuple[TrainState, TrainSteps]:
+        state = init(init_params(policy, keys.params))
+        train_steps = make_train_steps(policy, optimizer, sample, config, mesh)
+        return state, train_steps.lower(state, dataset, keys.steps).compile()
+
+    # The main thread collects: that may take minutes, and only there can Ctrl-C stop it.
+    with no_garbage_collection(), ThreadPoolExecutor(1) as pool:
+        compiled = pool.submit(compile_steps)
+        with stopwatch.phase("collect"):
+            datasets = load_datasets(config, mesh)
+        state, train_steps = compiled.result()
+    return TrainingSetup(policy, sample, init, state, train_steps, datasets, keys)
+
+
+def make_keys(config: Config) -> Keys:
+    """Draws the keys from `train.seed`."""
+    words = np.random.SeedSequence(config.train.seed).generate_state(6).reshape(3, 2)
+    wrap: Any = partial(jax.random.wrap_key_data, impl="threefry2x32")
+    return Keys(*(wrap(jnp.asarray(pair)) for pair in words))
+
+
+def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]:
+    """The histories of each part of the split, shared out over the devices.
+
+    Args:
+        config: all settings.
+        mesh: the devices.
+
+    Returns:
+        Datasets train, validation and held_out; they share no task. Only `train` is
+        learned from, only `validation` chooses a checkpoint; `held_out` is reported.
+    """
+    history = load_histories(config)
+    split = split_tasks(history.transition.action.shape[0], config.env)
+    floor_fn = partial(loss_floor, smoothing=config.optimizer.label_smoothing)
+    return make_datasets(history, split._asdict(), floor_fn, mesh)
