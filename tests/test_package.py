@@ -81,9 +81,11 @@ def test_commands_are_installed(site, tmp_path, command, said):
         assert (done.stdout + done.stderr).startswith(text)
 
 
-def test_only_the_package_is_installed(site):
+def test_only_the_package_is_installed(site, tmp_path):
     names = {path.name.split("-")[0] for path in site.iterdir()}
     assert names == {"bin", "compad_jax"}
+    found = _run("import compad_jax; print(compad_jax.__file__)", tmp_path, site)
+    assert found == f"{site / 'compad_jax' / '__init__.py'}\n"
 
 
 @pytest.mark.timeout(300)

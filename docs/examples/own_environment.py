@@ -22,20 +22,19 @@ class Corridor:  # Cells 0 to 20, start in the middle; a hidden goal, the task, 
 def make_sweep(settings, env):  # Teacher: right, then left, until it is paid; then straight there.
     def policy(goal, episode, _):
         noise = jnp.linspace(0, 0.2, len(goal))[:, None]  # Mistakes show how to recover.
-        target = jnp.where(goal >= 0, goal, jnp.where(episode.time < 10, 20, 0))
+        target = jnp.where(goal >= 0, goal, 20 * (episode.time < 10))
         best = jnp.eye(3)[1 + jnp.sign(target - episode.env_state)]
         return jnp.log(best * (1 - noise) + noise / 3)
 
     learn = lambda goal, _, x, __: (jnp.where(x.reward > 0, x.next_env_state, goal), x.reward)
-    size = {"num_streams": settings.num_streams, "num_steps": settings.num_steps}
-    start = jnp.full(settings.num_streams, -1)  # What the streams know of the goal: nothing.
-    return lambda key, task: run_streams(env, task, key, policy, learn, start, None, **size)
+    sizes = {"num_streams": settings.num_streams, "num_steps": settings.num_steps}
+    know = jnp.full(settings.num_streams, -1)  # Nothing of the goal, at first.
+    return lambda key, task: run_streams(env, task, key, policy, learn, know, None, **sizes)
 
 
 compad_jax.register_env("corridor", lambda settings: Corridor())
 compad_jax.register_source("sweep", make_sweep)
 values = {"env": {"name": "corridor"}, "source": {"name": "sweep", "num_steps": 240}}
-values |= {"model": {"tf_n_layer": 2, "n_latent": 4}, "train": {"train_timesteps": 200}}
-values["optimizer"] = {"name": "muon", "lr": 0.012, "weight_decay": 1.0, "num_warmup_steps": 50}
+values |= {"optimizer": {"name": "muon", "lr": 0.012}, "train": {"train_timesteps": 200}}
 compad_jax.train(from_dict(values), "runs/corridor")
 publish(compad_jax.evaluate(from_dict(values), "runs/corridor"))
