@@ -114,7 +114,7 @@ from compad_jax.backend import process
 from compad_jax.config.command_line import load_config
 from compad_jax.histories.collection import collect
 process.configure(8, quick_compile=True)
-history = collect(load_config("configs/debug.py", ["source.num_steps=30"]))
+history = collect(load_config("configs/debug.py", ["source.num_steps=40"]))
 digest = hashlib.sha256()
 for leaf in jax.tree.leaves(history):
     digest.update(str(leaf.dtype).encode() + leaf.tobytes())
