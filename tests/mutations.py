@@ -1,4 +1,4 @@
-"""The mutations that `tests/mutate.py` tries: what is broken, where, and which tests must notice."""
+"""The mutations that `tests/mutate.py` tries: what is broken, and which tests must notice."""
 
 from typing import NamedTuple
 

@@ -21,7 +21,8 @@ class GruOfMeans(nn.Module):
         return jnp.zeros((batch, self.config.tf_n_embd), self.dtype)
 
     def write(self, memory, segment, mask, *, deterministic=True):
-        mean = (segment * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+        count = jnp.maximum(mask.sum(1, keepdims=True), 1)  # A segment may be all padding.
+        mean = (segment * mask[..., None]).sum(1) / count
         return self.cell(memory, mean.astype(self.dtype))[0]
 
     def read(self, memory):  # The tokens that the decoder attends to, [B, M, D].
