@@ -1,11 +1,9 @@
 """What a program sets up once for its process, before it computes."""
 
 import ctypes
-import gc
 import os
 import pathlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -132,17 +130,3 @@ def plain_compile_options(**more: Any) -> dict[str, Any]:
 def quick_compile_options() -> dict[str, Any]:
     """Compiler options for a program that runs once: it compiles sooner and runs slower."""
     return plain_compile_options(xla_backend_optimization_level=0)
-
-
-@contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Keeps the collector from running: for code that makes a million objects to keep.
-
-    Tracing a program is such code, and it takes longer if they are searched again and again.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()  # Nor are they searched later.

@@ -10,9 +10,6 @@ from compad_jax.config import OptimizerConfig
 
 # Makes the size of a Muon update that of an AdamW update, so that both share one `lr`.
 _MUON_UPDATE_RMS = 0.2
-# Five equal iterations, listed: as a list they are a loop in the program, which compiles
-# sooner; else they are unrolled.
-_NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
@@ -64,7 +61,6 @@ def _make_muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.Gradi
 
     return optax.contrib.muon(
         schedule,
-        ns_coeffs=_NEWTON_SCHULZ,
         beta=config.momentum,
         weight_decay=config.weight_decay,
         adam_b1=config.beta1,

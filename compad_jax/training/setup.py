@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.backend.process import no_garbage_collection
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
 from compad_jax.envs import make_env
@@ -81,7 +80,7 @@ def set_up(
         return state, train_steps.lower(state, dataset, keys.steps).compile()
 
     # The main thread collects: that may take minutes, and only there can Ctrl-C stop it.
-    with no_garbage_collection(), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool:
         compiled = pool.submit(compile_steps)
         with stopwatch.phase("collect"):
             datasets = load_datasets(config, mesh)

@@ -1,4 +1,4 @@
-"""An own environment with an own teacher: trained in seconds, evaluated on unseen goals."""
+"""An own environment with an own teacher: trained in a minute, evaluated on unseen goals."""
 
 import jax.numpy as jnp
 
