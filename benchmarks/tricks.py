@@ -1,0 +1,242 @@
+"""What each trick for CPUs is worth: the training step with it and without it.
+
+    python -m benchmarks.tricks --config configs/small.py --json results/cpu_tricks.json
+
+Every variant trains in a process of its own; the processes take turns, so that all see the same
+minutes of the machine. `step` is the time of a step without the trick over that with it, `start`
+the same of the seconds until the first step, compiled without a cache. Read the first for what a
+trick gains in training, the second for what it costs or gains before.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+ALL = "all tricks"
+_STEPS_A_CALL = 10
+
+
+def _replace(module: Any, name: str, value: Any) -> None:
+    """Replaces what a module has under a name; a name that is gone would measure nothing."""
+    if not hasattr(module, name):
+        raise AttributeError(f"{module.__name__} has no {name}: mend the trick that replaces it")
+    vars(module)[name] = value
+
+
+def _plain_products() -> None:
+    import flax.linen as nn
+
+    from compad_jax.models import policy, reconstruction, transformer
+    from compad_jax.models.memory import compressor
+
+    for module in (policy, reconstruction, transformer, compressor):
+        _replace(module, "Linear", nn.Dense)
+
+
+def _plain_gelu() -> None:
+    import flax.linen as nn
+
+    from compad_jax.models import transformer
+
+    _replace(transformer, "gelu", nn.gelu)
+
+
+def _keep_activations() -> None:
+    from compad_jax.models import fast_unroll
+
+    _replace(fast_unroll, "_recomputed", lambda function: function)
+
+
+def _decode_at_once() -> None:
+    from compad_jax.training import step
+
+    _replace(step, "unroll_loss", partial(step.unroll_loss, all_at_once=True))
+
+
+def _stack_nothing() -> None:
+    from compad_jax.backend import packing
+
+    def own_group(path: tuple[Any, ...], leaf: Any) -> str:
+        del leaf
+        names = [str(getattr(part, "key", part)) for part in path]
+        if names[-1] != "kernel":
+            return packing.REST
+        return packing.HEAD if names[0] == "head" else "/".join(names)
+
+    _replace(packing, "_group", own_group)
+
+
+def _return_memory() -> None:
+    from compad_jax.backend import process
+
+    _replace(process, "_keep_freed_memory", lambda: None)
+
+
+def _unroll_loops() -> None:
+    from compad_jax.backend import process
+
+    _replace(process, "_choose_compiler_flags", lambda quick_compile: None)
+
+
+def _one_device() -> None:
+    os.environ["JAX_NUM_CPU_DEVICES"] = "1"
+
+
+def _compile_in_full() -> None:
+    from compad_jax.backend import process
+
+    _replace(process, "plain_compile_options", lambda **more: {})
+
+
+# What takes each trick away.
+TRICKS: dict[str, Callable[[], None]] = {
+    "products of flat matrices": _plain_products,
+    "GELU by a sigmoid": _plain_gelu,
+    "activations of compressions computed again": _keep_activations,
+    "segments differentiated one by one": _decode_at_once,
+    "one device a core": _one_device,
+    "kernels stacked": _stack_nothing,
+    "freed memory kept": _return_memory,
+    "loops not unrolled": _unroll_loops,
+    "small programs compiled quickly": _compile_in_full,
+}
+
+
+def serve(trick: str, path: str, data: str) -> None:
+    """Trains without a trick; a line on the standard input asks for some steps more."""
+    if trick != ALL:
+        TRICKS[trick]()
+    import jax
+
+    from compad_jax.backend import process, sharding
+    from compad_jax.backend.stopwatch import Stopwatch
+    from compad_jax.config.command_line import load_config
+    from compad_jax.training.setup import Builders, set_up
+
+    begin = time.monotonic()
+    steps = f"train.log_every={_STEPS_A_CALL}"
+    every = [f"train.{name}=6000" for name in ("train_timesteps", "eval_every", "checkpoint_every")]
+    config = load_config(path, [steps, *every, f"data.dir={data}"])
+    process.configure(config.train.train_batch_size)
+    setup = set_up(config, sharding.make_mesh(), Builders(), Stopwatch())
+
+    def call(state: Any) -> Any:
+        state, metrics = setup.train_steps(state, setup.datasets["train"], setup.keys.steps)
+        jax.block_until_ready(metrics)
+        return state
+
+    state = call(setup.first_state)
+    print(f"ready {time.monotonic() - begin}", flush=True)
+    for _ in sys.stdin:
+        start = time.monotonic()
+        state = call(state)
+        print(f"took {(time.monotonic() - start) / _STEPS_A_CALL}", flush=True)
+
+
+class _Variant:
+    """A process that trains without one trick."""
+
+    def __init__(self, trick: str, path: str, data: str, cache: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.tricks", "--serve", trick]
+        self._process = subprocess.Popen(
+            [*command, "--config", path, "--data", data],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
+        )
+        self.start_seconds, self.step_seconds = self._read("ready"), list[float]()
+
+    def measure(self) -> None:
+        """Takes some steps and notes the seconds of one."""
+        assert self._process.stdin
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        self.step_seconds.append(self._read("took"))
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self, word: str) -> float:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith(word):
+                return float(line.split()[1])
+        raise RuntimeError("a variant ended early; see its errors above")
+
+
+def measure(path: str, rounds: int) -> dict[str, Any]:
+    """Measures all tricks.
+
+    Args:
+        path: config file.
+        rounds: how often each variant takes its steps.
+
+    Returns:
+        What is written as JSON: hardware, versions, commit, and a row a trick.
+    """
+    from compad_jax.backend import provenance
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = os.path.join(folder, "histories")
+        new = lambda trick: _Variant(trick, path, data, tempfile.mkdtemp(dir=folder))  # noqa: E731
+        new(ALL).close()  # Collects the histories, once for all.
+        variants = {trick: new(trick) for trick in (ALL, *TRICKS)}
+        for number in range(rounds):
+            order = list(variants.values())
+            for variant in order if number % 2 == 0 else order[::-1]:
+                variant.measure()
+        for variant in variants.values():
+            variant.close()
+    base = variants[ALL]
+    return {
+        "config": path,
+        "hardware": provenance.describe_hardware(),
+        "versions": provenance.describe_versions(),
+        "commit": provenance.describe_commit(),
+        "step_seconds": statistics.median(base.step_seconds),
+        "start_seconds": base.start_seconds,
+        "tricks": [_row(trick, base, variants[trick]) for trick in TRICKS],
+    }
+
+
+def _row(trick: str, base: _Variant, variant: _Variant) -> dict[str, Any]:
+    pairs = zip(variant.step_seconds, base.step_seconds, strict=True)
+    low, middle, high = statistics.quantiles([a / b for a, b in pairs], n=4)
+    start = variant.start_seconds / base.start_seconds
+    return {"trick": trick, "step": middle, "quartiles": [low, high], "start": start}
+
+
+def main() -> None:
+    """Reads the command line, measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="configs/small.py")
+    parser.add_argument("--json", default="results/cpu_tricks.json", help="where to write")
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--data", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.serve, arguments.config, arguments.data)
+        return
+    facts = measure(arguments.config, arguments.rounds)
+    with open(arguments.json, "w", encoding="utf-8") as file:
+        json.dump(facts, file, indent=2)
+        file.write("\n")
+    for row in facts["tricks"]:
+        print(f"{row['trick']:<44} step x {row['step']:.3f}  start x {row['start']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
