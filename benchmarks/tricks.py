@@ -218,6 +218,21 @@ def _row(trick: str, base: _Variant, variant: _Variant) -> dict[str, Any]:
     return {"trick": trick, "step": middle, "quartiles": [low, high], "start": start}
 
 
+def tricks_table(facts: dict[str, Any]) -> str:
+    """What `measure` found, as a table in Markdown and a line on where."""
+    lines = ["| trick | a step without it | a start without it |", "| --- | --- | --- |"]
+    for row in facts["tricks"]:
+        low, high = row["quartiles"]
+        step = f"{row['step']:.2f} [{low:.2f}, {high:.2f}]"
+        lines.append(f"| {row['trick']} | {step} | {row['start']:.2f} |")
+    place = (
+        f"{facts['config']}, a step of {facts['step_seconds']:.3f} s, a start of "
+        f"{facts['start_seconds']:.0f} s with all processes at once; medians and quartiles; "
+        f"commit {facts['commit']}; {facts['hardware']}; jax {facts['versions']['jax']}."
+    )
+    return "\n".join([*lines, "", place])
+
+
 def main() -> None:
     """Reads the command line, measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -25,7 +25,8 @@ import os
 import re
 from collections.abc import Callable
 
-from benchmarks.tables import BLOCKS, read_results
+from benchmarks.tables import BLOCKS
+from benchmarks.tricks import read_results, tricks_table
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.wording import Summary
@@ -52,6 +53,7 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "tasks": _of_evaluations(evaluation_tables.tasks),
     "phases": _of_evaluations(evaluation_tables.phases),
     "cost": _of_evaluations(evaluation_tables.cost),
+    "tricks": lambda name: tricks_table(json.loads(_read(f"results/{name}_tricks.json"))),
 }
 
 
