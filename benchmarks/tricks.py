@@ -227,7 +227,7 @@ def tricks_table(facts: dict[str, Any]) -> str:
         lines.append(f"| {row['trick']} | {step} | {row['start']:.2f} |")
     place = (
         f"{facts['config']}, a step of {facts['step_seconds']:.3f} s, a start of "
-        f"{facts['start_seconds']:.0f} s with all processes at once; medians and quartiles; "
+        f"{facts['start_seconds']:.0f} s; medians and quartiles; "
         f"commit {facts['commit']}; {facts['hardware']}; jax {facts['versions']['jax']}."
     )
     return "\n".join([*lines, "", place])

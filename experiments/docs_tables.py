@@ -25,7 +25,7 @@ import os
 import re
 from collections.abc import Callable
 
-from benchmarks.tables import BLOCKS
+from benchmarks.tables import BLOCKS, read_results
 from benchmarks.tricks import read_results, tricks_table
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
