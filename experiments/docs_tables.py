@@ -26,7 +26,7 @@ import re
 from collections.abc import Callable
 
 from benchmarks.tables import BLOCKS, read_results
-from benchmarks.tricks import read_results, tricks_table
+from benchmarks.tricks import tricks_table
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.wording import Summary
