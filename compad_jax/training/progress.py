@@ -51,7 +51,8 @@ class Progress:
             return
         step, metrics = self._pending[0], jax.device_get(self._pending[1])
         self._pending = None
-        for name in _FINITE:
+        has_targets = np.any(metrics.get("depth_tokens", 1))  # Without any there is no loss.
+        for name in _FINITE if has_targets else ():
             require_finite(step, name, metrics.get(name, 0.0))
         now = time.monotonic()
         tokens_per_second = metrics["num_tokens"] * self._steps_a_push / (now - self._time)

@@ -1,7 +1,9 @@
 """What is on the clock of a training, and when a dispatch is waited for."""
 
+import math
 import types
 
+import numpy as np
 import pytest
 
 from compad_jax.training import progress
@@ -66,3 +68,14 @@ def test_what_is_not_finite_is_not_logged(clock, log, name):
     with pytest.raises(FloatingPointError, match=f"{name} is not finite at step 20; try a lower"):
         shown.flush()
     assert [step for step, _ in log] == [10]
+
+
+def test_without_any_target_nothing_diverged(clock, log):
+    shown = Progress(log, _bar(), steps_a_push=10)
+    clock.now += 1
+    shown.push(10, _metrics(loss=math.nan, depth_tokens=np.zeros(3)))
+    shown.flush()
+    assert [step for step, _ in log] == [10]
+    shown.push(20, _metrics(loss=math.nan, depth_tokens=np.array([0.0, 1.0, 0.0])))
+    with pytest.raises(FloatingPointError, match="loss is not finite at step 20"):
+        shown.flush()
