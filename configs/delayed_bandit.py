@@ -34,5 +34,5 @@ def get_config():
     config.train.eval_every = 500
     config.train.checkpoint_every = 500
     config.eval.num_seeds = 2
-    config.eval.num_episodes = 10
+    config.eval.num_episodes = 4
     return config

@@ -128,7 +128,7 @@ def tasks(summaries: Sequence[Summary]) -> str:
     """
     rows = []
     for summary in summaries:
-        regret = summary.get("regret")
+        regrets = [summary.get(key) for key in ("first_regret", "source_first_regret")]
         row = {
             "run": summary["run"],
             "environment": summary["env"],
@@ -138,12 +138,11 @@ def tasks(summaries: Sequence[Summary]) -> str:
             "episodes": summary["num_episodes"],
             "mean return": f"{summary['mean_return']:.2f}",
             "of the optimum [95% CI]": final_of(summary) if _has_optimum(summary) else "-",
-            "regret": "-" if regret is None else f"{regret:.2f}",
+            "regret of the first episode": "-" if regrets[0] is None else f"{regrets[0]:.2f}",
+            "its source's": "-" if regrets[1] is None else f"{regrets[1]:.2f}",
             "commit": summary["commit"],
         }
         rows.append(row)
-    if all(row["regret"] == "-" for row in rows):
-        rows = [{key: value for key, value in row.items() if key != "regret"} for row in rows]
     return markdown_table(rows)
 
 

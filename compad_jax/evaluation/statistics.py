@@ -88,13 +88,16 @@ def _against_optimum(outcome: Returns, final: np.ndarray, source: Source) -> dic
     returns, optimum = outcome
     shares, final_shares = fractions(returns, optimum), fractions(final, optimum)
     mean_optimum = None if optimum is None else float(optimum.mean())
+    first_of_source = float(source.curve[0].mean()) if len(source.curve) else None
     reached = None if shares is None else shares.mean((1, 2)) >= 0.9
     return {
         "optimum_mean": mean_optimum,
         "num_tasks_without_share": len(final) - (0 if final_shares is None else len(final_shares)),
         "regret": _minus(mean_optimum, float(returns.mean())),
+        "first_regret": _minus(mean_optimum, float(returns[0].mean())),
         "final_regret": _minus(mean_optimum, float(final.mean())),
         "source_regret": _minus(mean_optimum, source.mean_return),
+        "source_first_regret": _minus(mean_optimum, first_of_source),
         "fraction_of_optimum": None if shares is None else float(shares.mean()),
         "final_fraction_of_optimum": mean_fraction(final, optimum),
         "final_fraction_ci95": None if final_shares is None else _interval(final_shares),

@@ -39,6 +39,8 @@ def test_summary_against_hand_computation():
     assert summary["regret"] == pytest.approx(7 - 5.5)
     assert summary["final_regret"] == pytest.approx(1.0)
     assert summary["source_regret"] == pytest.approx(4.8)
+    assert summary["first_regret"] == pytest.approx(7 - 1)
+    assert summary["source_first_regret"] == pytest.approx(7 - 1)
     assert summary["source_mean_return"] == 2.2 and summary["source_final_mean_return"] == 4.0
     assert summary["share_of_source_return"] == pytest.approx(2.5)
     assert summary["final_share_of_source_return"] == pytest.approx(1.5)
@@ -80,6 +82,7 @@ def test_without_an_optimum_there_are_plain_returns(optimum):
         "episodes_to_90_percent",
         "share_of_source_return",
         "source_regret",
+        "source_first_regret",
     )
     assert all(summary[name] is None for name in unknown)
     assert summary["num_tasks_without_share"] == 2

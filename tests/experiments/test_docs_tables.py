@@ -164,10 +164,11 @@ def test_tasks_are_of_any_environment(summaries):
     known_row, unknown_row = _cells(evaluation_tables.tasks([first, unknown]))
     assert known_row[1:4] == ["bandit", first["source"], first["action_selection"]]
     assert known_row[4] == f"{first['num_tasks']} held-out"
-    assert known_row[6:] == ["31.25", "100.0% [100.0, 100.0]", first["commit"]]
-    assert unknown_row[6:] == ["31.25", "-", first["commit"]]
-    with_regret = evaluation_tables.tasks([first | {"regret": 4.5}, first])
-    assert [row[8] for row in _cells(with_regret)] == ["4.50", "-"]
+    assert known_row[6:] == ["31.25", "100.0% [100.0, 100.0]", "-", "-", first["commit"]]
+    assert unknown_row[6:] == ["31.25", "-", "-", "-", first["commit"]]
+    regrets = {"first_regret": 4.5, "source_first_regret": 5.0}
+    with_regret = evaluation_tables.tasks([first | regrets, first])
+    assert [row[8:10] for row in _cells(with_regret)] == [["4.50", "5.00"], ["-", "-"]]
 
 
 def test_a_directory_may_hold_summaries_and_lists_of_them(tmp_path):
