@@ -19,7 +19,6 @@ def get_config():
     config.model.tf_n_layer = 2
     config.model.encoder_n_layer = 1
     config.model.n_latent = 6
-    config.model.memory_update = "slot_gate"
     config.optimizer.name = "muon"
     config.optimizer.lr = 12e-3
     config.optimizer.weight_decay = 1.0
