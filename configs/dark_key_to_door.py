@@ -3,7 +3,7 @@
     python train_main.py --config configs/dark_key_to_door.py
 
 About five minutes on two CPU cores, collecting included; what to expect is in
-results/dark_key_to_door. 900 of the 6,561 pairs of cells are trained on, 45 choose the
+results/families. 900 of the 6,561 pairs of cells are trained on, 45 choose the
 checkpoint and 100 are held out: more tasks, each in a few histories only, teach more than fewer
 in many.
 """

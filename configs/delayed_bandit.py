@@ -3,7 +3,7 @@
     python train_main.py --config configs/delayed_bandit.py
 
 About three minutes on two CPU cores, collecting included; what to expect is in
-results/delayed_bandit. There is no wait unless one is asked for: --config.env.max_wait=300 trains
+results/families. There is no wait unless one is asked for: --config.env.max_wait=300 trains
 with waits of 1 to 300 steps, log-uniformly, and --config.env.wait=1000 has waits of 1,000.
 """
 
