@@ -158,7 +158,7 @@ def _sum_at_once(
     windows_first = segments_first(group._replace(key=None))
     batch = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), windows_first)
     loss, logits = _loss(policy, params, token_loss, batch._replace(key=key))
-    return loss, segments_first(logits.reshape(*windows_first.action.shape, -1))
+    return loss, segments_first(logits.reshape(*windows_first.action.shape, logits.shape[-1]))
 
 
 def _loss(
