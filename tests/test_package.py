@@ -94,7 +94,7 @@ def test_examples_run_from_outside(site, tmp_path, name):
     text = (_EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     assert text.count("\n") <= 40
     # As it stands, but for the number of steps: a test need not see it learn.
-    short = text.replace('"train_timesteps": 200', '"train_timesteps": 60')
+    short = text.replace('"train_timesteps": 200', '"train_timesteps": 120')
     assert short != text
     (tmp_path / "example.py").write_text(short, encoding="utf-8")
     cache = {"JAX_COMPILATION_CACHE_DIR": os.environ["JAX_COMPILATION_CACHE_DIR"]}
