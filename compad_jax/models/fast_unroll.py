@@ -131,7 +131,7 @@ def _recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _split(group: _SegmentGroup, short: int) -> list[_SegmentGroup]:
     """All segments but the last, cut to `short` tokens, and the last; or all in one group."""
-    if short == group.weight.shape[-1]:
+    if len(group.weight) == 1 or short == group.weight.shape[-1]:
         return [group]
     early, last = (jax.tree.map(itemgetter(cut), group) for cut in (slice(-1), slice(-1, None)))
     fields = "embeddings", "action", "weight"
