@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from compad_jax.models import Params, Policy, unroll
+from compad_jax.models.policy import apply_method
 from compad_jax.types import Segments
 
 Facts = dict[str, Any]  # A part of the results file.
@@ -60,8 +61,8 @@ def forward_flops(
 ) -> float:
     """Useful operations of a policy that reads one window: its plain forward pass, unpadded.
 
-    They are counted on `models.unroll`, whatever program is timed, so that a program cannot
-    improve its share of a ceiling by doing more.
+    They are counted on the plain `models.unroll`, whatever program is timed, so that a program
+    cannot improve its share of a ceiling by doing more.
 
     Args:
         policy: the policy.
@@ -73,17 +74,23 @@ def forward_flops(
         Operations of matrix products.
     """
 
-    def read(num_segments: int, length: int) -> float:
-        shape = (1, num_segments, length)
-        window = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((*shape, *x.shape[3:]), x.dtype), segments
-        )
-        traced = jax.jit(lambda p, s: unroll(policy, p, s).logits).trace(params, window)
-        return product_flops(traced.jaxpr.jaxpr)
+    def decode(params: Params, window: Segments) -> jax.Array:
+        memory = apply_method(policy, params, "initial_memory", 1)
+        embeddings = apply_method(policy, params, "embed", window.tokens)
+        latents = apply_method(policy, params, "read", memory)
+        return apply_method(policy, params, "decode", latents, embeddings[:, 0])[0]
 
-    # Two segments are decoded twice and compressed once, so that the difference is one of each.
-    both = {length: read(2, length) - read(1, length) for length in set(lengths[:-1])}
-    return sum(both[length] for length in lengths[:-1]) + read(1, lengths[-1])
+    def decode_and_compress(params: Params, window: Segments) -> jax.Array:
+        return unroll(policy, params, window).logits
+
+    def flops(function: Callable[..., jax.Array], length: int) -> float:
+        window = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((1, 1, length, *x.shape[3:]), x.dtype), segments
+        )
+        return product_flops(jax.jit(function).trace(params, window).jaxpr.jaxpr)
+
+    early = {length: flops(decode_and_compress, length) for length in set(lengths[:-1])}
+    return sum(early[length] for length in lengths[:-1]) + flops(decode, lengths[-1])
 
 
 def product_flops(jaxpr: Any) -> float:

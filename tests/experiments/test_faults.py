@@ -29,7 +29,8 @@ def dataset(debug_config):
     num_rows, num_steps = 6, debug_config.source.num_steps
     transition = random_transitions(jax.random.key(0), spec, (num_rows, num_steps))
     step = jnp.broadcast_to(jnp.arange(float(num_steps)), (num_rows, num_steps))
-    return Dataset(transition, step, jnp.arange(num_rows))
+    every = jnp.ones((num_rows, num_steps), bool)
+    return Dataset(transition, every, step, jnp.arange(num_rows), jnp.int32(num_rows))
 
 
 def test_windows_start_at_the_start(debug_config, dataset):
@@ -69,7 +70,7 @@ def test_padding_is_attended_to(debug_config, dataset):
     before, after = np.asarray(correct)[segments.mask], np.asarray(faulty)[padded.mask]
     chex.assert_equal_shape([before, after])
     assert np.abs(before - after).max() > 1e-2
-    full = cut(random_transitions(jax.random.key(3), policy.spec, (2, 22)), [10, 12], 12)
+    full = cut(random_transitions(jax.random.key(3), policy.spec, (2, 24)), [12, 12], 12)
     assert np.abs(np.asarray(run(policy, full) - run(unmasked, full))).max() < 1e-5
 
 

@@ -92,7 +92,7 @@ def test_updates_equal_whether_by_table_or_by_samples(monkeypatch):
         return source(jax.random.key(0), jnp.array((0, 1)))
 
     by_table = learn()
-    monkeypatch.setattr(ppo.base, "num_observations", lambda spec: 10**9)
+    monkeypatch.setattr(ppo.protocol, "num_observations", lambda spec: 10**9)
     direct = learn()
     chex.assert_trees_all_equal(by_table.transition, direct.transition)
     np.testing.assert_allclose(by_table.log_probs, direct.log_probs, atol=1e-4)
