@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from compad_jax.backend import process
-from compad_jax.config import Config, to_dict
+from compad_jax.config import Config, from_dict, to_dict
 from compad_jax.config.checks import ConfigError, differences
 from compad_jax.config.command_line import load_config, one_line_errors
 from compad_jax.evaluation.evaluate_run import evaluate
@@ -24,11 +24,24 @@ from compad_jax.histories.sampler import plan_segments
 from compad_jax.training.loop import train
 from compad_jax.training.metrics_log import read_metrics
 from compad_jax.training.signals import Interrupted
-from experiments import ablation_report, suites
-from experiments.suites import Arm, Suite
+from experiments import suites
+from experiments.suites import Arm, Condition, Suite
 
 _LINES = "results.jsonl"
 _LOGGED = ("loss", "floor", "accuracy")
+_RECALL = (
+    "num_episodes",
+    "direct_fraction",
+    "direct_fraction_ci95",
+    "decision_regret",
+    "decision_regret_ci95",
+    "recall_regret",
+    "recall_regret_ci95",
+    "mean_return",
+    "fraction_of_optimum",
+    "num_compressions",
+    "env_steps_per_second",
+)
 _RETURNS = (
     "mean_return",
     "fraction_of_optimum",
@@ -111,35 +124,78 @@ def run_suite(name: str, suite: Suite, runs: str, results: str) -> None:
             if arm.trained_as:
                 _copy_training(os.path.join(runs, f"{arm.trained_as}-{seed}"), workdir)
             line = {"suite": name, "arm": arm.name, "label": arm.label, "seed": seed}
-            line |= run_arm(config, arm, workdir)
+            line |= run_arm(config, arm, workdir, suite.conditions)
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line | {"fingerprint": _fingerprint(config)}) + "\n")
-            ablation_report.write(suite, read_lines(path), results)
+            write_report(suite, read_lines(path), results)
 
 
-def run_arm(config: Config, arm: Arm, workdir: str) -> dict[str, Any]:
+def run_arm(
+    config: Config, arm: Arm, workdir: str, conditions: tuple[Condition, ...] = ()
+) -> dict[str, Any]:
     """Trains and evaluates; returns what there is to say of the run."""
     start = time.monotonic()
     train(config, workdir, arm.builders)
     trained = time.monotonic()
-    summaries = {}
-    for directory in evaluate(config, workdir, arm.act_with):
-        with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
-            summary = json.load(file)
-        summaries[summary["action_selection"]] = summary
     metrics = read_metrics(workdir)[-1]
-    any_summary = summaries["sample"]
+    returns: dict[str, Any]
+    if conditions:
+        evaluations = {
+            condition.name: _evaluate(override(config, condition.overrides), arm, workdir)
+            for condition in conditions
+        }
+        any_summary = evaluations[conditions[0].name]["sample"]
+        returns = {
+            "conditions": {
+                name: {selection: _pick(s, _RECALL) for selection, s in summaries.items()}
+                for name, summaries in evaluations.items()
+            }
+        }
+    else:
+        summaries = _evaluate(config, arm, workdir)
+        any_summary = summaries["sample"]
+        returns = {selection: _pick(s, _RETURNS) for selection, s in summaries.items()}
     return {
         "steps": config.train.train_timesteps,
         "tokens": round(config.train.train_timesteps * tokens_a_step(config)),
         "overrides": arm.overrides,
         "train_seconds": round(trained - start, 1),
         "evaluate_seconds": round(time.monotonic() - trained, 1),
-        **{key: any_summary[key] for key in ("num_parameters", "hardware", "versions", "commit")},
-        "train": {key: metrics[key] for key in _LOGGED},
+        **_pick(any_summary, ("num_parameters", "hardware", "versions", "commit")),
+        "train": _pick(metrics, _LOGGED),
         "held_out": {key: metrics[f"held_out_{key}"] for key in _LOGGED},
-        **{name: {key: s[key] for key in _RETURNS} for name, s in summaries.items()},
+        **returns,
     }
+
+
+def _evaluate(config: Config, arm: Arm, workdir: str) -> dict[str, Any]:
+    """The summaries of an evaluation, by action selection."""
+    summaries = {}
+    for directory in evaluate(config, workdir, arm.act_with):
+        with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
+            summary = json.load(file)
+        summaries[summary["action_selection"]] = summary
+    return summaries
+
+
+def _pick(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: values[name] for name in names}
+
+
+def override(config: Config, overrides: tuple[str, ...]) -> Config:
+    """The settings with some replaced, each written as `group.field=value`."""
+    values = to_dict(config)
+    for item in overrides:
+        path, text = item.split("=", 1)
+        group, name = path.split(".")
+        values[group][name] = type(values[group][name])(text)
+    return from_dict(values)
+
+
+def write_report(suite: Suite, lines: list[dict[str, Any]], directory: str) -> str:
+    """Writes the table and the figure of the runs finished so far; returns the table."""
+    report = importlib.import_module(f"experiments.{suite.report}")
+    return report.write(suite, lines, directory)
 
 
 def read_lines(path: str) -> list[dict[str, Any]]:
@@ -195,7 +251,7 @@ def main() -> None:
         except (Interrupted, KeyboardInterrupt) as stopped:
             print(f"{stopped or 'stopped'}; the same command goes on")
         else:
-            print(ablation_report.write(suite, read_lines(os.path.join(results, _LINES)), results))
+            print(write_report(suite, read_lines(os.path.join(results, _LINES)), results))
 
 
 if __name__ == "__main__":

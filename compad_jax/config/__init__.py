@@ -3,6 +3,7 @@
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.settings import (
     Config,
+    DarkGoalsConfig,
     DataConfig,
     DelayedBanditConfig,
     EnvConfig,
@@ -26,6 +27,7 @@ from compad_jax.config.settings import (
 __all__ = [
     "Config",
     "ConfigError",
+    "DarkGoalsConfig",
     "DataConfig",
     "DelayedBanditConfig",
     "EnvConfig",

@@ -16,11 +16,19 @@ from compad_jax.config.checks import (
     Natural,
     NonNegative,
     Positive,
+    Range,
     Ratio,
     Seed,
     build,
     require,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class DarkGoalsConfig:
+    """A dark room with goals in sequence."""
+
+    num_goals: Count = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +46,19 @@ class EnvConfig:
 
     name: str = "dark_room"
     num_tasks: Natural = 0  # Tasks of the family that are used; 0: all.
-    # Steps in the middle of an episode in which the environment acts by itself: so many, or, if
-    # max_wait is positive, a number drawn log-uniformly from 1..max_wait.
-    wait: Natural = 0
-    max_wait: Natural = 0
+    # Steps in which the environment acts by itself: a bandit's between its pulls, a dark room's
+    # after the last reward of an episode, which ends with them. -1: as max_wait says.
+    wait: Annotated[int, Range(-1, 2**31 - 2**20)] = -1
+    max_wait: Natural = 0  # Drawn log-uniformly from 1..max_wait, every episode; 0: no wait.
     grid_size: Count = 9
     horizon: Count = 20  # Environment steps of an episode.
     start: Annotated[str, Choice(("center", "corner", "random"))] = "center"
+    # Of dark_room: what the goal pays 1 for, each step on it or the first visit of an episode.
+    reward: Annotated[str, Choice(("every_step", "first_visit"))] = "every_step"
     split_seed: Seed = 0
     train_env_ratio: Ratio = 0.9  # The rest is held out.
     validation_ratio: Ratio = 0.05  # Share of the training tasks that choose the checkpoint.
+    dark_goals: DarkGoalsConfig = DarkGoalsConfig()
     delayed_bandit: DelayedBanditConfig = DelayedBanditConfig()
 
 

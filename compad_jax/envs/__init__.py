@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 from compad_jax.config import ConfigError, EnvConfig
 from compad_jax.config.checks import require
-from compad_jax.envs.dark_key_to_door import DarkKeyToDoor
+from compad_jax.envs.dark_goals import DarkGoals
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.delayed_bandit import DelayedBandit
-from compad_jax.envs.protocol import Env
+from compad_jax.envs.protocol import Env, FinishableEnv
+from compad_jax.envs.waiting import Waiting
 
 EnvFactory = Callable[[EnvConfig], Env]
 
@@ -44,20 +45,37 @@ def make_env(config: EnvConfig) -> Env:
     return _FACTORIES[config.name](config)
 
 
-def _make_dark(family: type[DarkRoom] | type[DarkKeyToDoor], config: EnvConfig) -> Env:
-    for name in ("wait", "max_wait"):
-        wait = getattr(config, name)
-        require(not wait, f"env.{name}={wait}: only for delayed_bandit, not for {config.name}")
-    return family(config.grid_size, config.horizon, config.start)
+def _make_dark_room(config: EnvConfig) -> Env:
+    if config.reward == "every_step":
+        return _add_wait(DarkRoom(config.grid_size, config.horizon, config.start), config)
+    return _make_dark_goals(config, 1)
+
+
+def _make_dark_goals(config: EnvConfig, num_goals: int) -> Env:
+    env = DarkGoals(config.grid_size, config.horizon, config.start, num_goals)
+    return _add_wait(env, config)
+
+
+def _add_wait(env: Env, config: EnvConfig) -> Env:
+    """The environment, with a wait where the settings ask for one."""
+    if config.wait < 0 and not config.max_wait:
+        return env
+    require(
+        isinstance(env, FinishableEnv),
+        f"env.wait={config.wait}, env.max_wait={config.max_wait}: nobody waits where every step "
+        f"may pay; {config.name} needs env.reward=first_visit",
+    )
+    return Waiting(env, config.wait, config.max_wait)
 
 
 def _make_delayed_bandit(config: EnvConfig) -> Env:
-    wait, max_wait = config.wait, config.max_wait
-    require(not (wait and max_wait), f"env.wait={wait}: must be 0 with env.max_wait={max_wait}")
     own = config.delayed_bandit
-    return DelayedBandit(own.num_arms, own.noise, own.num_pulls, wait, max_wait)
+    return DelayedBandit(own.num_arms, own.noise, own.num_pulls, config.wait, config.max_wait)
 
 
-register_env("dark_room", functools.partial(_make_dark, DarkRoom))
-register_env("dark_key_to_door", functools.partial(_make_dark, DarkKeyToDoor))
+register_env("dark_room", _make_dark_room)
+register_env("dark_key_to_door", functools.partial(_make_dark_goals, num_goals=2))
+register_env(
+    "dark_goals", lambda config: _make_dark_goals(config, num_goals=config.dark_goals.num_goals)
+)
 register_env("delayed_bandit", _make_delayed_bandit)

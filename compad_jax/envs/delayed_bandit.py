@@ -5,13 +5,13 @@ reinforcement learning, section 3.1, with a wait in the middle of an episode; th
 """
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from compad_jax.envs.protocol import Discrete, EnvSpec
+from compad_jax.envs.waiting import draw_wait, longest_wait
 
 
 class BanditState(NamedTuple):
@@ -33,13 +33,13 @@ class DelayedBandit:
     num_arms: int = 10
     noise: float = 0.3  # Standard deviation of a reward.
     num_pulls: int = 50  # Before the distraction, and again after it.
-    wait: int = 0  # Distraction steps of every episode.
-    max_wait: int = 0  # If positive, they are drawn log-uniformly from 1..max_wait instead.
+    wait: int = -1  # Distraction steps of an episode, see `waiting.draw_wait`.
+    max_wait: int = 0
 
     @property
     def spec(self) -> EnvSpec:
         """See `Env`; only the longest episodes reach the horizon."""
-        longest = 2 * self.num_pulls + max(self.wait, self.max_wait)
+        longest = 2 * self.num_pulls + longest_wait(self.wait, self.max_wait)
         return EnvSpec(self.num_arms, Discrete((2,)), longest)
 
     @property
@@ -56,11 +56,7 @@ class DelayedBandit:
     def reset(self, key: jax.Array, task: jax.Array) -> tuple[BanditState, jax.Array]:
         """Draws the length of the distraction."""
         del task
-        wait = jnp.asarray(self.wait, jnp.int32)
-        if self.max_wait:
-            size = jax.random.uniform(key, maxval=math.log(self.max_wait + 1))
-            # Rounding may lead to max_wait + 1.
-            wait = jnp.clip(jnp.exp(size).astype(jnp.int32), 1, self.max_wait)
+        wait = draw_wait(key, self.wait, self.max_wait)
         return BanditState(jnp.zeros((), jnp.int32), wait), jnp.zeros((1,), jnp.int32)
 
     def step(
@@ -78,6 +74,10 @@ class DelayedBandit:
         since = env_state.time - self.num_pulls
         return (since >= 0) & (since < env_state.wait)
 
+    def recalls(self, env_state: BanditState) -> jax.Array:
+        """Whether the distraction is over: bool [...]."""
+        return env_state.time >= self.num_pulls + env_state.wait
+
     def optimal_return(self, task: jax.Array) -> jax.Array:
         """The best arm at every pull, float []."""
         return 2 * self.num_pulls * task.max()
@@ -85,3 +85,11 @@ class DelayedBandit:
     def random_return(self, task: jax.Array) -> jax.Array:
         """A random arm at every pull, float []."""
         return 2 * self.num_pulls * task.mean()
+
+    def decision_values(self, task: jax.Array) -> jax.Array:
+        """What each arm pays on average, float [num_arms]."""
+        return task
+
+    def optimal_recall(self, task: jax.Array) -> jax.Array:
+        """The best arm at every pull after the distraction, float []."""
+        return self.num_pulls * task.max()

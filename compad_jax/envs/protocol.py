@@ -2,8 +2,9 @@
 
 An environment is a family of tasks as pure functions of a traced task, so that tasks `vmap`.
 Whoever adds one writes a frozen dataclass with the members of `Env`, adds what it has of the
-optional ones (`TabularEnv`, `MappedEnv`, `BanditEnv`; `optimal_return`, `random_return`;
-`distractor`), and calls `compad_jax.envs.register_env`.
+optional ones (`TabularEnv`, `MappedEnv`, `FinishableEnv`, `BanditEnv`; `optimal_return`,
+`random_return`, `fewest_steps`, `decision_values`; `distractor`, `recalls`), and calls
+`compad_jax.envs.register_env`.
 """
 
 import math
@@ -97,6 +98,14 @@ class MappedEnv(Env, Protocol):
 
     def place(self, env_state: Any) -> jax.Array:
         """Row of the map that a state stands for, int []."""
+
+
+@runtime_checkable
+class FinishableEnv(Env, Protocol):
+    """An environment that knows when an episode has no reward left; a wait may then follow."""
+
+    def is_finished(self, env_state: Any) -> jax.Array:
+        """Whether nothing is left to earn in this episode: bool []."""
 
 
 @runtime_checkable
@@ -216,3 +225,23 @@ def step(env: Env, key: jax.Array, state: EpisodeState, action: jax.Array, task:
         truncated=truncated,
         distracted=distracted,
     )
+
+
+def recalls(env: Env, state: EpisodeState) -> jax.Array:
+    """In which states an action can show what was learned before a wait.
+
+    Where the environment has a method `recalls(env_state) -> bool []`, as it says; otherwise in
+    all in which it does not distract.
+
+    Args:
+        env: the environment.
+        state: of B episodes.
+
+    Returns:
+        bool [B].
+    """
+    if hasattr(env, "recalls"):
+        return jax.vmap(env.recalls)(state.env_state)
+    if hasattr(env, "distractor"):
+        return ~jax.vmap(env.distractor)(state.env_state)
+    return jnp.ones(state.time.shape, bool)

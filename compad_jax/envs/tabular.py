@@ -61,6 +61,50 @@ def random_return(model: TabularModel, horizon: int) -> jax.Array:
     return _backward(model, horizon, lambda q: q.mean(-1))
 
 
+def fewest_steps(model: TabularModel, horizon: int) -> jax.Array:
+    """How soon the best policy can earn anything at all: steps until its first reward.
+
+    Args:
+        model: one task; its rewards are not negative.
+        horizon: environment steps of an episode.
+
+    Returns:
+        float []; NaN where it depends on a random start, or nothing can be earned.
+    """
+    return _at_start(model, _steps_to_reward(model, horizon).min(-1))
+
+
+def decision_values(model: TabularModel, horizon: int) -> jax.Array:
+    """Which first actions lead to the first reward in the fewest steps; see `fewest_steps`.
+
+    Returns:
+        float [A]: 1 for those that do, 0 for others; NaN as for `fewest_steps`.
+    """
+    steps = _steps_to_reward(model, horizon)
+    is_best = (steps == steps.min(-1, keepdims=True)).astype(jnp.float32)
+    return jax.vmap(_at_start, (None, 1))(model, jnp.where(jnp.isfinite(steps), is_best, jnp.inf))
+
+
+def _steps_to_reward(model: TabularModel, horizon: int) -> jax.Array:
+    """Fewest steps until a reward, by the first action: float [states, A]; inf: none."""
+    possible = model.probability > 0
+    pays = possible.any(-1) & (model.reward > 0)
+
+    def back_up(steps: jax.Array, _: None) -> tuple[jax.Array, None]:
+        steps = jnp.where(model.terminal, jnp.inf, steps.min(-1))
+        after = jnp.where(possible, steps[model.next_state], jnp.inf).min(-1)
+        return jnp.where(pays, 1, 1 + after), None
+
+    never = jnp.full_like(model.reward, jnp.inf)
+    return jax.lax.scan(back_up, never, length=horizon)[0]
+
+
+def _at_start(model: TabularModel, value: jax.Array) -> jax.Array:
+    """A value of states, float [states], in the first one; NaN if that is random, or infinite."""
+    first = value[model.initial.argmax()]
+    return jnp.where((model.initial.max() == 1) & jnp.isfinite(first), first, jnp.nan)
+
+
 def _backward(
     model: TabularModel, horizon: int, value_of: Callable[[jax.Array], jax.Array]
 ) -> jax.Array:
@@ -93,6 +137,30 @@ def optimal_returns(env: Env, tasks: Any) -> np.ndarray | None:
 def random_returns(env: Env, tasks: Any) -> np.ndarray | None:
     """The expected return of uniformly random actions, where known; see `optimal_returns`."""
     return _solve(env, tasks, "random_return", random_return)
+
+
+def optimal_recalls(env: Env, tasks: Any) -> np.ndarray | None:
+    """The best expected return of the steps that recall, see `protocol.recalls`, where known.
+
+    It is what an environment's own `optimal_recall(task) -> float []` says, or the whole optimum.
+    """
+    if hasattr(env, "optimal_recall"):
+        return np.asarray(jax.jit(jax.vmap(env.optimal_recall))(tasks))
+    return optimal_returns(env, tasks)
+
+
+def all_fewest_steps(env: Env, tasks: Any) -> np.ndarray | None:
+    """Steps until the first reward at best, where known; see `fewest_steps`, `optimal_returns`."""
+    return _solve(env, tasks, "fewest_steps", fewest_steps)
+
+
+def all_decision_values(env: Env, tasks: Any) -> np.ndarray | None:
+    """How good each action is at the first decision that recalls, float [G, A], where known.
+
+    That is what an environment's own `decision_values(task) -> float [A]` says, or, by its
+    tables, which actions set out on a shortest way to the first reward.
+    """
+    return _solve(env, tasks, "decision_values", decision_values)
 
 
 def _solve(

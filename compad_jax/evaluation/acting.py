@@ -77,7 +77,7 @@ def act(
     Returns:
         The next state, whose `action` is to be taken, and float32 logits [B, A].
     """
-    previous = Transition(state.obs, seen.action, seen.reward, seen.final_obs, seen.done)
+    previous = previous_transition(state, seen)
     is_first = jnp.broadcast_to(state.step == 1, seen.done.shape)
     tokens = jax.tree.map(lambda x: x[:, None], Tokens(previous, is_first, seen.obs))
     window, logits = observe(policy, params, state.window, tokens)
@@ -86,6 +86,17 @@ def act(
     action = jnp.where(state.greedy, logits.argmax(-1), sampled).astype(jnp.int32)
     after = state._replace(window=window, obs=seen.obs, action=action, step=state.step + 1)
     return after, logits
+
+
+def action_log_probs(logits: jax.Array, greedy: jax.Array, smoothing: float) -> jax.Array:
+    """How `act` chooses: logits [B, A] and greedy, bool [B] -> log-probabilities [B, A]."""
+    best = jnp.log(jax.nn.one_hot(logits.argmax(-1), logits.shape[-1]))
+    return jnp.where(greedy[:, None], best, undo_smoothing(logits, smoothing))
+
+
+def previous_transition(state: ActingState, seen: Seen) -> Transition:
+    """What the last action did, as the policy reads it: [B]."""
+    return Transition(state.obs, seen.action, seen.reward, seen.final_obs, seen.done)
 
 
 def step_keys(keys: jax.Array, step: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from compad_jax.backend import sharding
 from compad_jax.backend.process import quick_compile_options
 from compad_jax.config import Config
 from compad_jax.envs.protocol import Env
+from compad_jax.evaluation.recall import Recall
 from compad_jax.evaluation.rollout import init_rollout, make_rollout
 from compad_jax.models import Params, Policy
 
@@ -24,6 +25,7 @@ class Episodes(NamedTuple):
     returns: np.ndarray  # float [2, E, G, R]
     lengths: np.ndarray  # int [2, E, G, R], steps of each episode.
     num_compressions: np.ndarray  # int [2, E, G, R], done by the end of each episode.
+    recall: Recall | None  # The same shapes; None where the environment makes nobody wait.
     steps_per_second: float  # Without compilation.
     late_to_early: float  # Time of a step, last tenth of the dispatches over the first tenth.
 
@@ -64,12 +66,20 @@ def make_episodes(
             begin = time.monotonic()
             state = jax.block_until_ready(play(params, state))
             seconds.append(time.monotonic() - begin)
-        returns, lengths, num_compressions = (
-            np.moveaxis(np.asarray(x).reshape(*shape, num_episodes), -1, 1) for x in state.tally[:3]
+
+        def arrange(x: jax.Array) -> np.ndarray:
+            """[B, E, ...] -> [2, E, G, R, ...]."""
+            return np.moveaxis(np.asarray(x).reshape(*shape, *x.shape[1:]), 3, 1)
+
+        tally, wait = state.tally, state.tally.wait
+        return Episodes(
+            returns=arrange(tally.returns),
+            lengths=arrange(tally.lengths),
+            num_compressions=arrange(tally.num_compressions),
+            recall=wait and Recall(*map(arrange, wait[:3])),
+            steps_per_second=len(seconds) * num_steps * int(np.prod(shape)) / sum(seconds),
+            late_to_early=_late_to_early(seconds),
         )
-        steps_per_second = len(seconds) * num_steps * int(np.prod(shape)) / sum(seconds)
-        late_to_early = _late_to_early(seconds)
-        return Episodes(returns, lengths, num_compressions, steps_per_second, late_to_early)
 
     return play_all
 

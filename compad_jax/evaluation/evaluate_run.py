@@ -13,6 +13,12 @@ from compad_jax.envs.protocol import Env
 from compad_jax.envs.split import tasks_of
 from compad_jax.envs.tabular import optimal_returns, random_returns
 from compad_jax.evaluation.episodes import SELECTIONS, Episodes, make_episodes
+from compad_jax.evaluation.recall import (
+    Recall,
+    make_reference,
+    recall_curves,
+    summarise_recall,
+)
 from compad_jax.evaluation.result_files import check_directory, write_curve, write_summary
 from compad_jax.evaluation.statistics import (
     Returns,
@@ -26,7 +32,7 @@ from compad_jax.models import make_policy
 from compad_jax.training.criteria import original_criteria
 from compad_jax.training.metrics_log import log_evaluation, read_metrics
 from compad_jax.training.restore import MakePolicy, restore_policy
-from compad_jax.training.run_directory import check_workdir
+from compad_jax.training.run_directory import TEST_SETTINGS, check_workdir
 
 
 def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy) -> list[str]:
@@ -45,15 +51,18 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
         ConfigError: nothing, or something else, was trained in `workdir`, or a different
             evaluation would be replaced; nothing has been played then.
     """
-    check_workdir(config, workdir)
+    trained = check_workdir(config, workdir)
     env = make_env(config.env)
     policy, step, params = restore_policy(config, workdir, config.eval.checkpoint, make_policy)
-    directories = [os.path.join(workdir, "eval", _name(config, s, step)) for s in SELECTIONS]
+    directories = [
+        os.path.join(workdir, "eval", _name(config, trained, s, step)) for s in SELECTIONS
+    ]
     for directory in directories:
         check_directory(directory, step, to_dict(config))
     indices, tasks = tasks_of(env, config.env, config.eval.split)
     played = make_episodes(config, policy, env, tasks, config.eval.num_episodes)(params)
-    optimum, source = optimal_returns(env, tasks), source_of(config, indices)
+    optimum, source = optimal_returns(env, tasks), source_of(trained, indices)
+    reference = make_reference(env, tasks)
     facts = _facts(config, workdir, env, played) | {
         **_at_random(env, tasks, optimum),
         "num_tasks": len(indices),
@@ -65,13 +74,21 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
         outcome = Returns(played.returns[index], optimum)
         compressions, lengths = played.num_compressions[index], played.lengths[index]
         summary = {"name": os.path.basename(directory), "action_selection": selection} | facts
-        summary |= summarise(outcome, tasks, source) | {
-            "mean_episode_length": float(lengths.mean()),
-            "num_compressions": int(compressions.max()),
-            "criteria": original_criteria(metrics, outcome.returns, config, env.spec.num_actions),
-        }
+        recall = played.recall and Recall(*(x[index] for x in played.recall))
+        summary |= (
+            summarise(outcome, tasks, source)
+            | summarise_recall(recall, reference)
+            | {
+                "mean_episode_length": float(lengths.mean()),
+                "num_compressions": int(compressions.max()),
+                "criteria": original_criteria(
+                    metrics, outcome.returns, config, env.spec.num_actions
+                ),
+            }
+        )
         os.makedirs(directory, exist_ok=True)
-        write_curve(directory, outcome, source, lengths, compressions)
+        more = recall_curves(recall, reference) if recall else {}
+        write_curve(directory, outcome, source, lengths, compressions, more)
         write_summary(directory, summary)  # Last: where it is, the evaluation is whole.
         log_evaluation(workdir, step, summary)
     return directories
@@ -83,10 +100,14 @@ def source_of(config: Config, indices: np.ndarray) -> Source:
     return source_returns(np.asarray(steps.reward)[indices], np.asarray(steps.done)[indices])
 
 
-def _name(config: Config, selection: str, step: int) -> str:
-    """Of the directory; a checkpoint before the last step of the training is named."""
-    name = f"{config.eval.split}-{selection}-{config.eval.num_episodes}"
-    return name if step == config.train.train_timesteps else f"{name}-step-{step}"
+def _name(config: Config, trained: Config, selection: str, step: int) -> str:
+    """Of the directory; it tells what differs from the training's settings and last step."""
+    parts = [config.eval.split, selection, str(config.eval.num_episodes)]
+    parts += [] if step == trained.train.train_timesteps else [f"step-{step}"]
+    for name in TEST_SETTINGS:
+        value = getattr(config.env, name)
+        parts += [] if value == getattr(trained.env, name) else [f"{name}={value}"]
+    return "-".join(parts)
 
 
 def _facts(config: Config, workdir: str, env: Env, played: Episodes) -> dict[str, Any]:

@@ -39,7 +39,12 @@ def check_directory(directory: str, step: int, config: dict[str, Any]) -> None:
 
 
 def write_curve(
-    directory: str, outcome: Returns, source: Source, lengths: np.ndarray, compressions: np.ndarray
+    directory: str,
+    outcome: Returns,
+    source: Source,
+    lengths: np.ndarray,
+    compressions: np.ndarray,
+    more: dict[str, np.ndarray],
 ) -> None:
     """Writes `curve.csv`, a line an episode; a field is empty where nothing is known.
 
@@ -49,6 +54,7 @@ def write_curve(
         source: what the source earned.
         lengths: int [E, G, R], steps of each episode.
         compressions: int [E, G, R], done by the end of each episode.
+        more: further columns by name, float [E, G, R]; their means are written.
     """
     shares = fractions(outcome.returns, outcome.optimum)
     source_shares = fractions(source.curve, outcome.optimum)
@@ -59,6 +65,7 @@ def write_curve(
         "source_return": _means(source.curve),
         "mean_length": _means(lengths),
         "num_compressions": [f"{x:g}" for x in np.floor(compressions.mean((1, 2)))],
+        **{name: _means(values) for name, values in more.items()},
     }
     with open(os.path.join(directory, "curve.csv"), "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -11,21 +11,15 @@ from compad_jax.evaluation.acting import (
     ActingState,
     Seen,
     act,
+    action_log_probs,
     first_seen,
     init_acting,
+    previous_transition,
     step_keys,
 )
-from compad_jax.models import Params, Policy
-from compad_jax.types import Transition
-
-
-class Tally(NamedTuple):
-    """What the first E episodes of B rollouts came to, whatever their lengths."""
-
-    returns: jax.Array  # float [B, E]; of the current episode, so far.
-    lengths: jax.Array  # int [B, E], steps.
-    num_compressions: jax.Array  # int [B, E], of the rollout by the end of the episode.
-    episode: jax.Array  # int [B], the current one; E or more: all are finished.
+from compad_jax.evaluation.tally import Tally, count, empty_tally
+from compad_jax.models import Params, Policy, absorb
+from compad_jax.types import Tokens, Transition
 
 
 class RolloutState(NamedTuple):
@@ -72,23 +66,13 @@ def init_rollout(
     chex.assert_equal_shape_prefix([*jax.tree.leaves(tasks), keys, greedy], 1)
     reset_keys = jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys)
     episode, obs = jax.vmap(lambda k, t: protocol.reset(env, k, t))(reset_keys, tasks)
+    has_waits = hasattr(env, "distractor")
     return RolloutState(
         acting=init_acting(policy, params, keys, greedy),
         seen=first_seen(obs),
         episode=episode,
         tasks=tasks,
-        tally=_empty_tally(len(greedy), num_episodes),
-    )
-
-
-def _empty_tally(batch: int, num_episodes: int) -> Tally:
-    """Every array has a buffer of its own, which can be donated."""
-    shape = (batch, num_episodes)
-    return Tally(
-        returns=jnp.zeros(shape, jnp.float32),
-        lengths=jnp.zeros(shape, jnp.int32),
-        num_compressions=jnp.zeros(shape, jnp.int32),
-        episode=jnp.zeros(batch, jnp.int32),
+        tally=empty_tally(len(greedy), num_episodes, env.spec.num_actions, has_waits=has_waits),
     )
 
 
@@ -107,26 +91,63 @@ def rollout_step(
     Returns:
         The next state and the record of the step.
     """
-    keys = step_keys(state.acting.keys, state.acting.step)[:, 1]
     acting, logits = act(policy, smoothing, params, state.acting, state.seen)
-    step = jax.vmap(lambda k, s, a, t: protocol.step(env, k, s, a, t))
-    timestep = step(keys, state.episode, acting.action, state.tasks)
-    seen = Seen(timestep.obs, timestep.reward, timestep.done, timestep.next_obs, timestep.action)
-    tally = _count(state.tally, seen, acting.window.num_compressions)
+    timestep, seen = _step_envs(env, state, acting.action)
+    log_probs = action_log_probs(logits, acting.greedy, smoothing)
+    recalls = protocol.recalls(env, state.episode)
+    tally = count(state.tally, timestep, acting.window.num_compressions, log_probs, recalls)
     transition = Transition(state.seen.obs, seen.action, seen.reward, seen.final_obs, seen.done)
     after = RolloutState(acting, seen, timestep.state, state.tasks, tally)
     return after, StepRecord(transition, logits)
 
 
-def _count(tally: Tally, seen: Seen, num_compressions: jax.Array) -> Tally:
-    """Adds a step to the episode that it belongs to; episodes beyond the last are ignored."""
-    place = jnp.arange(len(tally.episode)), tally.episode
-    return Tally(
-        returns=tally.returns.at[place].add(seen.reward, mode="drop"),
-        lengths=tally.lengths.at[place].add(1, mode="drop"),
-        num_compressions=tally.num_compressions.at[place].set(num_compressions, mode="drop"),
-        episode=tally.episode + seen.done,
-    )
+def _step_envs(
+    env: protocol.Env, state: RolloutState, action: jax.Array
+) -> tuple[protocol.TimeStep, Seen]:
+    """The environments' next time step [B], and what a policy sees of it."""
+    keys = step_keys(state.acting.keys, state.acting.step)[:, 1]
+    step = jax.vmap(lambda k, s, a, t: protocol.step(env, k, s, a, t))
+    timestep = step(keys, state.episode, action, state.tasks)
+    seen = Seen(timestep.obs, timestep.reward, timestep.done, timestep.next_obs, timestep.action)
+    return timestep, seen
+
+
+def sit_out(
+    policy: Policy, params: Params, env: protocol.Env, state: RolloutState
+) -> tuple[RolloutState, jax.Array]:
+    """As many steps as a compression takes tokens, if every rollout waits in all of them.
+
+    While it waits, a policy decides nothing: it only reads. What the steps lead to is the same as
+    after as many `rollout_step`s, and costs one compression instead of a decision each.
+
+    Args:
+        policy: the policy.
+        params: its parameters.
+        env: the environment.
+        state: where the rollouts stand, with a full window.
+
+    Returns:
+        The state after these steps, and whether it may be used (bool []): every rollout waited.
+    """
+
+    def step(state: RolloutState, _: None) -> tuple[RolloutState, tuple[Tokens, jax.Array]]:
+        acting, seen = state.acting, state.seen
+        is_first = jnp.zeros(seen.done.shape, bool)  # A window is full: it is not the first step.
+        tokens = Tokens(previous_transition(acting, seen), is_first, seen.obs)
+        timestep, then_seen = _step_envs(env, state, acting.action)
+        # A compression is counted with the token that follows it.
+        num_compressions = acting.window.num_compressions + 1
+        nothing = jnp.zeros((len(seen.done), env.spec.num_actions))
+        recalls = protocol.recalls(env, state.episode)
+        tally = count(state.tally, timestep, num_compressions, nothing, recalls)
+        acting = acting._replace(obs=seen.obs, step=acting.step + 1)
+        after = RolloutState(acting, then_seen, timestep.state, state.tasks, tally)
+        return after, (tokens, timestep.distracted.all())
+
+    after, (tokens, waited) = jax.lax.scan(step, state, length=policy.compress_length)
+    tokens = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tokens)
+    window = absorb(policy, params, state.acting.window, tokens)
+    return after._replace(acting=after.acting._replace(window=window)), waited.all()
 
 
 def make_rollout(
@@ -154,10 +175,28 @@ def make_rollout(
         Function (params, state) -> state; the state is donated.
     """
 
-    def play(params: Params, state: RolloutState) -> RolloutState:
+    def play_each(params: Params, state: RolloutState) -> RolloutState:
         def step(_: jax.Array, state: RolloutState) -> RolloutState:
             return rollout_step(policy, params, env, smoothing, state)[0]
 
         return jax.lax.fori_loop(0, num_steps, step, state)
 
+    def play_or_wait(params: Params, state: RolloutState) -> RolloutState:
+        stop = state.acting.step + num_steps
+
+        def step(state: RolloutState) -> RolloutState:
+            return rollout_step(policy, params, env, smoothing, state)[0]
+
+        def try_to_wait(state: RolloutState) -> RolloutState:
+            waited, is_valid = sit_out(policy, params, env, state)
+            return jax.lax.cond(is_valid, lambda: waited, lambda: step(state))
+
+        def go_on(state: RolloutState) -> RolloutState:
+            is_full = state.acting.window.length == policy.window
+            is_short = state.acting.step + policy.compress_length <= stop
+            return jax.lax.cond(is_full & is_short, try_to_wait, step, state)
+
+        return jax.lax.while_loop(lambda state: state.acting.step < stop, go_on, state)
+
+    play = play_or_wait if hasattr(env, "distractor") else play_each
     return jax.jit(play, donate_argnums=1, out_shardings=shardings)

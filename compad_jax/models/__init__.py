@@ -1,6 +1,6 @@
 """The policy networks."""
 
-from compad_jax.models.act import init_window, observe
+from compad_jax.models.act import absorb, init_window, observe
 from compad_jax.models.fast_unroll import reconstruct_segments, unroll_loss
 from compad_jax.models.initial_params import init_params, param_shapes
 from compad_jax.models.memory import MemoryRule, register_memory
@@ -12,6 +12,7 @@ __all__ = [
     "MemoryRule",
     "Params",
     "Policy",
+    "absorb",
     "init_params",
     "init_window",
     "make_policy",

@@ -51,12 +51,37 @@ def observe(
     return window, logits
 
 
+def absorb(policy: Policy, params: Params, window: Window, tokens: Tokens) -> Window:
+    """Reads tokens at which nothing is decided: as many calls of `observe`, at a fraction.
+
+    Args:
+        policy: the policy.
+        params: its parameters.
+        window: a full one, B environments in lockstep.
+        tokens: [B, C], as many as a compression takes.
+
+    Returns:
+        A full window. Its cache is out of date, and nothing reads it: a full window is compressed
+        first, which makes a new one.
+    """
+    memory, kept = _write_oldest(policy, params, window)
+    embeddings = jnp.concatenate([kept, apply_method(policy, params, "embed", tokens)], axis=1)
+    return window._replace(
+        memory=memory, embeddings=embeddings, num_compressions=window.num_compressions + 1
+    )
+
+
 def _compress_oldest(policy: Policy, params: Params, window: Window) -> Window:
     """The oldest tokens of a full window become memory (AD: are dropped); the rest stays."""
+    memory, kept = _write_oldest(policy, params, window)
+    return _open_window(policy, params, memory, kept, window.num_compressions + 1)
+
+
+def _write_oldest(policy: Policy, params: Params, window: Window) -> tuple[Memory, jax.Array]:
+    """The new memory, and the embeddings [B, W - C, D] that stay."""
     oldest, kept = jnp.split(window.embeddings, [policy.compress_length], axis=1)
     mask = jnp.ones(oldest.shape[:2], bool)
-    memory = apply_method(policy, params, "write", window.memory, oldest, mask)
-    return _open_window(policy, params, memory, kept, window.num_compressions + 1)
+    return apply_method(policy, params, "write", window.memory, oldest, mask), kept
 
 
 def _open_window(

@@ -9,6 +9,9 @@ from compad_jax.models import make_policy
 from compad_jax.sources import make_source
 from compad_jax.training.checkpoints import has_checkpoint
 
+# Of `env`: what a trained policy may be confronted with although it was trained otherwise.
+TEST_SETTINGS = ("wait", "max_wait", "horizon")
+
 
 def claim_workdir(config: Config, workdir: str) -> None:
     """Writes the settings into a new run directory, or compares them with an old one's.
@@ -27,14 +30,29 @@ def claim_workdir(config: Config, workdir: str) -> None:
         os.makedirs(workdir, exist_ok=True)
         save_json(config, path)
         return
-    check_workdir(config, workdir)
+    _require_same(config, workdir, ())
 
 
-def check_workdir(config: Config, workdir: str) -> None:
-    """Raises ConfigError unless a run with these settings, `eval` aside, lives in `workdir`."""
+def check_workdir(config: Config, workdir: str) -> Config:
+    """The settings by which the run in `workdir` was trained.
+
+    Raises:
+        ConfigError: nothing was trained there, or something else; `eval` may differ, and of the
+            environment what `TEST_SETTINGS` names.
+    """
     path = os.path.join(workdir, "config.json")
     if not os.path.exists(path):
         raise ConfigError(f"{workdir}: nothing was trained here; run train_main.py first")
-    old, new = to_dict(load_json(path)), to_dict(config)
-    del old["eval"], new["eval"]  # Says nothing about the training.
+    return _require_same(config, workdir, TEST_SETTINGS)
+
+
+def _require_same(config: Config, workdir: str, but: tuple[str, ...]) -> Config:
+    """The settings of the run; raises if they differ in more than `eval` and these of `env`."""
+    trained = load_json(os.path.join(workdir, "config.json"))
+    old, new = to_dict(trained), to_dict(config)
+    for values in (old, new):
+        del values["eval"]  # Says nothing about the training.
+        for name in but:
+            del values["env"][name]
     require_equal(workdir, old, new, "name another --workdir")
+    return trained

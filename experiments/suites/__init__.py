@@ -20,6 +20,13 @@ class Arm(NamedTuple):
     trained_as: str = ""  # Arm whose training this one evaluates, instead of an own one.
 
 
+class Condition(NamedTuple):
+    """A way to evaluate a trained policy, told apart from the way it was trained."""
+
+    name: str  # A word; in the results.
+    overrides: tuple[str, ...] = ()  # group.field=value, of `eval` and `TEST_SETTINGS`.
+
+
 class Suite(NamedTuple):
     """An experiment: arms x seeds, each trained on the same number of tokens."""
 
@@ -31,3 +38,5 @@ class Suite(NamedTuple):
     seeds: tuple[int, ...]  # Of the training.
     arms: tuple[Arm, ...]  # The first is the base.
     measurements: int = 2  # While training; the criteria ask for the middle and the end.
+    conditions: tuple[Condition, ...] = ()  # None: every training is evaluated as its arm says.
+    report: str = "ablation_report"  # Module of `experiments` that writes the table and figure.

@@ -95,17 +95,23 @@ def test_unknown_name_is_refused():
         make_env(EnvConfig(name="maze"))
 
 
-@pytest.mark.parametrize("name", ["dark_room", "dark_key_to_door"])
-@pytest.mark.parametrize("wait", ["wait", "max_wait"])
-def test_a_wait_is_refused_where_there_is_none(name, wait):
-    message = rf"env\.{wait}=3: only for delayed_bandit, not for {name}$"
-    with pytest.raises(ConfigError, match=message):
-        make_env(EnvConfig(name=name, **{wait: 3}))
+@pytest.mark.parametrize("fields", [{"wait": 0}, {"wait": 3}, {"max_wait": 3}])
+def test_a_wait_is_refused_where_every_step_may_pay(fields):
+    with pytest.raises(ConfigError, match=r"env\.wait=.*dark_room needs env\.reward=first_visit$"):
+        make_env(EnvConfig(**fields))
 
 
-def test_two_waits_are_refused():
-    with pytest.raises(ConfigError, match=r"env\.wait=3: must be 0 with env\.max_wait=4$"):
-        make_env(EnvConfig(name="delayed_bandit", wait=3, max_wait=4))
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("dark_room", {"reward": "first_visit"}), ("dark_key_to_door", {}), ("dark_goals", {})],
+)
+def test_a_wait_prolongs_the_horizon(name, fields):
+    def horizon(**wait):
+        return make_env(EnvConfig(name=name, **fields, **wait)).spec.horizon
+
+    assert horizon() == horizon(wait=0) == 20
+    assert horizon(wait=7) == horizon(wait=7, max_wait=9) == 27
+    assert horizon(max_wait=9) == 29
 
 
 def test_settings_reach_the_environment():

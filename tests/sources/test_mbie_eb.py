@@ -9,7 +9,7 @@ import pytest
 from compad_jax.config import MbieEbConfig, SourceConfig
 from compad_jax.config.checks import ConfigError
 from compad_jax.envs import tabular
-from compad_jax.envs.dark_key_to_door import DarkKeyToDoor
+from compad_jax.envs.dark_goals import DarkGoals
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.sources.mbie_eb import make_mbie_eb, optimistic_values
@@ -279,7 +279,7 @@ class _Slippery(DarkRoom):
     ("env", "message"),
     [
         (DelayedBandit(), "needs an environment with tables of its states"),
-        (DarkKeyToDoor(), "needs an environment whose transitions do not depend on the task"),
+        (DarkGoals(), "needs an environment whose transitions do not depend on the task"),
         (_Detour(), "needs an environment whose transitions do not depend on the task"),
         (_Slippery(), "needs an environment without chance"),
     ],

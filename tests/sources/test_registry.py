@@ -7,7 +7,7 @@ import pytest
 from compad_jax import sources
 from compad_jax.config import PpoConfig, SourceConfig
 from compad_jax.config.checks import ConfigError
-from compad_jax.envs.dark_key_to_door import DarkKeyToDoor
+from compad_jax.envs.dark_goals import DarkGoals
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.sources import make_source, register_source
@@ -45,7 +45,7 @@ def test_unknown_name_is_refused():
 
 
 def test_ppo_runs_on_key_to_door_and_sees_the_observation_only():
-    env = DarkKeyToDoor(3, 10)
+    env = DarkGoals(3, 10)
     config = PpoConfig(rollout_length=20, batch_size=40, num_epochs=1)
     source = make_source(SourceConfig("ppo", num_streams=4, num_steps=50, ppo=config), env)
     history = jax.jit(source)(jax.random.key(0), env.task(jnp.array(37)))

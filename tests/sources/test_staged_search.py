@@ -10,7 +10,7 @@ import pytest
 
 from compad_jax.config import SourceConfig, StagedSearchConfig
 from compad_jax.config.checks import ConfigError
-from compad_jax.envs.dark_key_to_door import DarkKeyToDoor
+from compad_jax.envs.dark_goals import DarkGoals
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.protocol import Discrete, EnvSpec, make_tasks
@@ -106,9 +106,9 @@ def _place_of(env, obs):
 @pytest.mark.parametrize(
     ("env", "config", "num_steps"),
     [
-        (DarkKeyToDoor(3, 12), _QUIET, 120),
-        (DarkKeyToDoor(2, 5, "random"), StagedSearchConfig(random_action_rate=0.5), 60),
-        (DarkKeyToDoor(3, 9, "corner"), StagedSearchConfig(late_reward_ratio=0.7), 150),
+        (DarkGoals(3, 12), _QUIET, 120),
+        (DarkGoals(2, 5, "random"), StagedSearchConfig(random_action_rate=0.5), 60),
+        (DarkGoals(3, 9, "corner"), StagedSearchConfig(late_reward_ratio=0.7), 150),
         (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
         (DarkRoom(3, 6, "random"), StagedSearchConfig(late_reward_ratio=1.0), 90),
         (OneWay(), StagedSearchConfig(random_action_rate=0.3), 80),
@@ -145,7 +145,7 @@ def test_policy_equals_the_oracle(env, config, num_steps):
 
 
 def test_actions_follow_the_recorded_policy():
-    env, config = DarkKeyToDoor(3, 12), StagedSearchConfig(random_action_rate=0.9)
+    env, config = DarkGoals(3, 12), StagedSearchConfig(random_action_rate=0.9)
     history = _learn(env, config, tasks_of(env), 8, 240)
     probs = np.exp(history.log_probs)
     np.testing.assert_allclose(probs.sum(-1), 1, rtol=1e-5)
@@ -156,7 +156,7 @@ def test_actions_follow_the_recorded_policy():
 
 
 def test_finds_key_and_door_and_acts_uniformly_afterwards():
-    env = DarkKeyToDoor(4, 30)
+    env = DarkGoals(4, 30)
     tasks = tasks_of(env)[::5]
     history = _learn(env, _QUIET, tasks, 1, 300)
     reward = history.transition.reward[:, 0].reshape(len(tasks), 10, 30)
@@ -178,7 +178,7 @@ def test_goes_to_the_goal_of_a_dark_room_and_stays():
 
 def test_a_late_stream_is_paid_from_the_start_of_an_episode_on():
     """Its door is never taken for its key, although the key was entered without pay."""
-    env = DarkKeyToDoor(3, 16)
+    env = DarkGoals(3, 16)
     config = dataclasses.replace(_QUIET, late_reward_ratio=1.0)
     reward = _learn(env, config, tasks_of(env), 4, 240).transition.reward
     paid = reward.any(0)  # [R, T], over all tasks.

@@ -1,0 +1,126 @@
+"""A wait between earning and starting anew: what was learned has to outlive it."""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compad_jax.envs import tabular
+from compad_jax.envs.protocol import EnvSpec
+
+
+def draw_wait(key: jax.Array, wait: int, max_wait: int) -> jax.Array:
+    """The length of an episode's wait, int [], see `EnvConfig.wait`.
+
+    Args:
+        key: PRNG key, consumed.
+        wait: steps of every wait; negative: they are drawn.
+        max_wait: they are drawn log-uniformly from 1..max_wait; 0: there is no wait.
+    """
+    if wait >= 0 or not max_wait:
+        return jnp.asarray(max(wait, 0), jnp.int32)
+    size = jax.random.uniform(key, maxval=math.log(max_wait + 1))
+    # Rounding may lead to max_wait + 1.
+    return jnp.clip(jnp.exp(size).astype(jnp.int32), 1, max_wait)
+
+
+def longest_wait(wait: int, max_wait: int) -> int:
+    """The most steps that `draw_wait` returns."""
+    return wait if wait >= 0 else max_wait
+
+
+class WaitState(NamedTuple):
+    """Where an episode stands."""
+
+    inner: Any  # State of the environment.
+    time: jax.Array  # int [], steps before the wait.
+    length: jax.Array  # int [], steps of this episode's wait.
+    waited: jax.Array  # int [], steps of it that are over.
+
+
+@dataclasses.dataclass(frozen=True)
+class Waiting:
+    """An environment whose episodes end with a wait, once there is nothing left to earn.
+
+    From the last reward on, the environment acts at random in the agent's place for a number of
+    steps; then the episode ends. One in which something is left to earn ends at the environment's
+    own horizon, without a wait.
+    """
+
+    env: Any  # A `FinishableEnv`.
+    wait: int  # See `draw_wait`.
+    max_wait: int
+
+    @property
+    def spec(self) -> EnvSpec:
+        """See `Env`; only the longest episodes reach the horizon."""
+        spec = self.env.spec
+        return spec._replace(horizon=spec.horizon + longest_wait(self.wait, self.max_wait))
+
+    @property
+    def num_tasks(self) -> int:
+        """See `Env`."""
+        return self.env.num_tasks
+
+    @property
+    def num_stages(self) -> int | None:
+        """See `MappedEnv`."""
+        return self.env.num_stages
+
+    def task(self, index: jax.Array) -> Any:
+        """See `Env`."""
+        return self.env.task(index)
+
+    def reset(self, key: jax.Array, task: Any) -> tuple[WaitState, jax.Array]:
+        """Starts the environment and draws how long the wait will be."""
+        reset_key, wait_key = jax.random.split(key)
+        inner, obs = self.env.reset(reset_key, task)
+        none = jnp.zeros((), jnp.int32)
+        return WaitState(inner, none, draw_wait(wait_key, self.wait, self.max_wait), none), obs
+
+    def step(
+        self, key: jax.Array, env_state: WaitState, action: jax.Array, task: Any
+    ) -> tuple[WaitState, jax.Array, jax.Array, jax.Array]:
+        """Acts; terminal after the wait, or at the environment's horizon where none began."""
+        is_wait = self.distractor(env_state)
+        inner, obs, reward, terminated = self.env.step(key, env_state.inner, action, task)
+        after = env_state._replace(
+            inner=inner, time=env_state.time + ~is_wait, waited=env_state.waited + is_wait
+        )
+        over = jnp.where(
+            self.distractor(after),
+            after.waited == after.length,
+            after.time == self.env.spec.horizon,
+        )
+        return after, obs, reward, terminated | over
+
+    def distractor(self, env_state: WaitState) -> jax.Array:
+        """Whether the environment supplies the action: bool []."""
+        return self.env.is_finished(env_state.inner)
+
+    def optimal_return(self, task: Any) -> jax.Array:
+        """That of the environment, as a wait pays nothing: float []."""
+        return tabular.optimal_return(self.env.tabular(task), self.env.spec.horizon)
+
+    def random_return(self, task: Any) -> jax.Array:
+        """That of the environment: float []."""
+        return tabular.random_return(self.env.tabular(task), self.env.spec.horizon)
+
+    def fewest_steps(self, task: Any) -> jax.Array:
+        """That of the environment: float []."""
+        return tabular.fewest_steps(self.env.tabular(task), self.env.spec.horizon)
+
+    def decision_values(self, task: Any) -> jax.Array:
+        """Those of the environment: float [A]."""
+        return tabular.decision_values(self.env.tabular(task), self.env.spec.horizon)
+
+    def next_places(self) -> np.ndarray:
+        """See `MappedEnv`."""
+        return self.env.next_places()
+
+    def place(self, env_state: WaitState) -> jax.Array:
+        """See `MappedEnv`."""
+        return self.env.place(env_state.inner)

@@ -1,0 +1,39 @@
+"""CompAD in a dark room with waits: find the goal, be moved about at random, walk straight back.
+
+    python train_main.py --config configs/dark_room_wait.py
+    python eval_main.py --config configs/dark_room_wait.py --workdir runs/dark_room_wait \\
+        --config.env.wait=100000
+
+The goal pays once an episode; then the environment moves the agent at random for 1 to 300 steps
+(log-uniformly), and the next episode starts in the centre. The second command has waits of
+100,000 steps. About five minutes on two CPU cores; what to expect is in results/wait_room.
+"""
+
+from compad_jax.config import default_config
+
+
+def get_config():
+    config = default_config()
+    config.env.reward = "first_visit"
+    config.env.horizon = 120  # Enough to search the whole room.
+    config.env.max_wait = 300
+    config.source.name = "staged_search"
+    config.source.num_steps = 1600
+    config.source.staged_search.spread_random_actions = True
+    config.source.staged_search.random_action_rate = 0.2
+    config.model.memory_update = "slot_gate"
+    config.model.tf_n_layer = 2
+    config.model.encoder_n_layer = 1
+    config.model.n_latent = 10
+    config.optimizer.name = "muon"
+    config.optimizer.lr = 12e-3
+    config.optimizer.weight_decay = 1.0
+    config.optimizer.num_warmup_steps = 50
+    config.optimizer.label_smoothing = 0.0
+    config.train.train_batch_size = 12
+    config.train.train_timesteps = 600
+    config.train.log_every = 50
+    config.train.eval_every = 300
+    config.train.checkpoint_every = 300
+    config.eval.num_episodes = 8
+    return config
