@@ -90,6 +90,43 @@ UPDATES = {
 }
 
 
+def recurrent_write(p, state, segment):
+    """The state [H] after the real tokens [L, D], with positions."""
+    u = p["unit"]
+    for x in segment:
+        reset = _sigmoid(_dense(u["ir"], x) + _dense(u["hr"], state))
+        keep = _sigmoid(_dense(u["iz"], x) + _dense(u["hz"], state))
+        new = np.tanh(_dense(u["in"], x) + reset * _dense(u["hn"], state))
+        state = (1 - keep) * new + keep * state
+    return state
+
+
+def recurrent_read(p, state, width):
+    """What is shown of a state [H]: [M, D]."""
+    return _norm(p["norm"], _dense(p["shown"], state).reshape(-1, width))
+
+
+def cache_write(p, caches, segment, num_heads):
+    """The caches [N + 1, M, D] after the real tokens [L, D], with positions."""
+    num_cached, length, after = caches.shape[1], len(segment), []
+    for number, cache in enumerate(caches):
+        after.append(np.concatenate([cache, segment])[length:])
+        if f"blocks_{number}" not in p:
+            break
+        block = p[f"blocks_{number}"]
+        x = np.concatenate([cache + p["age"], segment])
+        query, key, value = np.split(_dense(block["qkv"], _norm(block["norm"], x)), 3, -1)
+        seen = np.tril(np.ones((len(x), len(x)), bool))
+        x = x + _dense(block["out"], _attention(query, key, value, seen, num_heads))
+        segment = (x + _feed_forward(block["feed_forward"], x))[num_cached:]
+    return np.stack(after)
+
+
+def cache_read(p, caches):
+    """What is shown of caches [N + 1, M, D]: [M, D]."""
+    return _norm(p["norm"], caches[-1] + p["age"])
+
+
 def write(params, rule, memory, embeddings, num_heads):
     """Latents [M, D] and the real tokens of a segment [L, D], without positions -> latents."""
     p = params["memory"]

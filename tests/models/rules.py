@@ -37,7 +37,11 @@ REMEMBERING = [name for name in RULES if name != "none"]
 
 
 def make_rule_model(debug_config, rule, compress=5, **model):
-    """(policy, parameters) with this rule, windows of 12 tokens and compressions of `compress`."""
+    """(policy, parameters) with this rule, windows of 12 tokens and compressions of `compress`.
+
+    A cache holds 30 states, so that it reaches back as far as tests look.
+    """
+    model = ({"n_latent": 30} if rule == "cache" else {}) | model
     data = {"min_compress_length": 1, "max_compress_length": compress}
     return make_model(override(debug_config, data=data, model={"memory_update": rule, **model}))
 

@@ -11,6 +11,7 @@ from compad_jax.envs import make_env
 from compad_jax.models import make_policy, param_shapes, register_memory, unroll
 from compad_jax.models.memory.protocol import _FACTORIES
 from compad_jax.models.memory.rules import GruMemory
+from compad_jax.models.policy import apply_method
 from compad_jax.training.loop import claim_workdir
 from tests.builders import cut, override, random_transitions, tokens_of
 from tests.models.rules import REMEMBERING, RULES, RunningMean, act, make_rule_model
@@ -107,6 +108,26 @@ def test_early_experience_changes_late_actions(debug_config, rule):
     after, _ = act(policy, params, tokens_of(changed))
     assert np.abs(before[:, 0] - after[:, 0]).max() == 0
     assert np.abs(before[:, -1] - after[:, -1]).max() > 1e-4
+
+
+def test_a_cache_knows_nothing_beyond_its_reach(debug_config):
+    """Two caches of 4 states: a token's own, and one of a layer that saw 4 more."""
+    policy, params = make_rule_model(debug_config, "cache", n_latent=4, encoder_n_layer=1)
+    mask = jnp.ones((1, 5), bool)
+
+    def shown(embeddings):
+        memory = apply_method(policy, params, "initial_memory", 1)
+        for start in range(0, 20, 5):
+            segment = embeddings[:, start : start + 5]
+            memory = apply_method(policy, params, "write", memory, segment, mask)
+        return apply_method(policy, params, "read", memory).sum((0, 1))
+
+    embeddings = jax.random.normal(jax.random.key(0), (1, 20, policy.config.tf_n_embd))
+    gradient = np.asarray(jax.jit(jax.jacrev(shown))(embeddings))
+    reached = (np.abs(gradient) > 1e-7).any((0, 1, 3))
+    # Tokens 16 to 19 are shown. The oldest of them saw tokens of its own segment, from 15 on, and
+    # the 4 before that in the cache.
+    np.testing.assert_array_equal(reached, np.arange(20) >= 11)
 
 
 def test_an_unknown_rule_is_one_clear_line(debug_config):

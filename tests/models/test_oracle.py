@@ -50,6 +50,39 @@ def test_two_compressions(debug_config, rule):
         np.testing.assert_allclose(written[row], memory, atol=1e-4)
 
 
+@pytest.mark.parametrize("rule", ["recurrent", "cache"])
+def test_two_segments_of_other_families(debug_config, rule):
+    """What is kept after two segments, and what is shown of it."""
+    policy, params = _make_model(debug_config, rule)
+    mask = np.arange(7) < np.array(_LENGTHS)[:, None]
+
+    @jax.jit
+    def write_twice(first, second):
+        memory = apply_method(policy, params, "initial_memory", 2)
+        memory = apply_method(policy, params, "write", memory, first, mask)
+        memory = apply_method(policy, params, "write", memory, second, mask)
+        return memory, apply_method(policy, params, "read", memory)
+
+    segments = [_embeddings(policy, seed) for seed in (1, 2)]
+    written, shown = write_twice(*(jnp.asarray(x, jnp.float32) for x in segments))
+    exact, config = jax.tree.map(np.float64, params), policy.config
+    p = exact["memory"]
+    for row, length in enumerate(_LENGTHS):
+        placed = [x[row, :length] + exact["position"][:length] for x in segments]
+        if rule == "recurrent":
+            memory = np.zeros(config.tf_dim_feedforward)
+            for segment in placed:
+                memory = numpy_policy.recurrent_write(p, memory, segment)
+            expected = numpy_policy.recurrent_read(p, memory, config.tf_n_embd)
+        else:
+            memory = np.zeros((config.encoder_n_layer + 1, config.n_latent, config.tf_n_embd))
+            for segment in placed:
+                memory = numpy_policy.cache_write(p, memory, segment, config.tf_n_head)
+            expected = numpy_policy.cache_read(p, memory)
+        np.testing.assert_allclose(written[row], memory, atol=1e-4)
+        np.testing.assert_allclose(shown[row], expected, atol=1e-4)
+
+
 def test_decoder(debug_config):
     policy, params = _make_model(debug_config, "replace")
     embeddings = _embeddings(policy, 1)

@@ -1,5 +1,6 @@
 """What a policy remembers of the segments that left its window, and how it is updated."""
 
+from compad_jax.models.memory.baselines import CacheMemory, RecurrentMemory
 from compad_jax.models.memory.protocol import (
     MemoryFactory,
     MemoryRule,
@@ -23,5 +24,7 @@ register_memory("multiplicative", MultiplicativeMemory)
 register_memory("gru", GruMemory)
 register_memory("slot_gate", SlotGateMemory)
 register_memory("quantised", QuantisedMemory)
+register_memory("recurrent", RecurrentMemory)
+register_memory("cache", CacheMemory)
 
 __all__ = ["MemoryFactory", "MemoryRule", "memory_factory", "register_memory"]
