@@ -101,6 +101,15 @@ class UcbConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ThompsonConfig:
+    """Thompson sampling, for bandits: what it believes before any pull."""
+
+    prior_mean: float = 0.5
+    prior_std: Positive = 0.3  # Near that of a mean uniform in [0, 1].
+    noise_std: Positive = 0.3  # Of a reward.
+
+
+@dataclasses.dataclass(frozen=True)
 class PpoConfig:
     """Proximal policy optimisation; the defaults are the original system's."""
 
@@ -133,6 +142,7 @@ class SourceConfig:
     mbie_eb: MbieEbConfig = MbieEbConfig()
     staged_search: StagedSearchConfig = StagedSearchConfig()
     ucb: UcbConfig = UcbConfig()
+    thompson: ThompsonConfig = ThompsonConfig()
     ppo: PpoConfig = PpoConfig()
 
 

@@ -7,6 +7,7 @@ from compad_jax.config import ConfigError, EnvConfig
 from compad_jax.config.checks import require
 from compad_jax.envs.dark_goals import DarkGoals
 from compad_jax.envs.dark_room import DarkRoom
+from compad_jax.envs.dark_room_permuted import DarkRoomPermuted
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.protocol import Env, FinishableEnv
 from compad_jax.envs.waiting import Waiting
@@ -63,9 +64,13 @@ def _add_wait(env: Env, config: EnvConfig) -> Env:
     require(
         isinstance(env, FinishableEnv),
         f"env.wait={config.wait}, env.max_wait={config.max_wait}: nobody waits where every step "
-        f"may pay; {config.name} needs env.reward=first_visit",
+        "may pay: only dark_room with env.reward=first_visit, and families of goals in sequence",
     )
     return Waiting(env, config.wait, config.max_wait)
+
+
+def _make_dark_room_permuted(config: EnvConfig) -> Env:
+    return _add_wait(DarkRoomPermuted(config.grid_size, config.horizon, config.start), config)
 
 
 def _make_delayed_bandit(config: EnvConfig) -> Env:
@@ -78,4 +83,5 @@ register_env("dark_key_to_door", functools.partial(_make_dark_goals, num_goals=2
 register_env(
     "dark_goals", lambda config: _make_dark_goals(config, num_goals=config.dark_goals.num_goals)
 )
+register_env("dark_room_permuted", _make_dark_room_permuted)
 register_env("delayed_bandit", _make_delayed_bandit)

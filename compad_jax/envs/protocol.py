@@ -84,9 +84,11 @@ class TabularEnv(Env, Protocol):
 
 @runtime_checkable
 class MappedEnv(Env, Protocol):
-    """An environment with a map that no task changes: where one is, and where actions lead.
+    """An environment with a map that no task changes: where one is, and where moves lead.
 
-    Rewards lie in places; in stage n of an episode, after n rewards, one place pays.
+    Rewards lie in places; in stage n of an episode, after n rewards, one place pays. Each action
+    is one of the moves: action n is move n, unless `moves_are_permuted` is there and true; then
+    the task decides which.
     """
 
     @property
@@ -94,7 +96,7 @@ class MappedEnv(Env, Protocol):
         """Rewards of an episode; None: one place pays again and again."""
 
     def next_places(self) -> np.ndarray:
-        """The place that each action leads to, int [places, A]."""
+        """The place that each move leads to, int [places, A]."""
 
     def place(self, env_state: Any) -> jax.Array:
         """Row of the map that a state stands for, int []."""

@@ -11,6 +11,7 @@ from compad_jax.envs.protocol import Env
 from compad_jax.sources.mbie_eb import make_mbie_eb
 from compad_jax.sources.ppo import make_ppo
 from compad_jax.sources.staged_search import make_staged_search
+from compad_jax.sources.thompson import make_thompson
 from compad_jax.sources.ucb import make_ucb
 from compad_jax.types import History
 
@@ -65,4 +66,5 @@ def _register(name: str, make: Callable[..., Source]) -> None:
 _register("mbie_eb", make_mbie_eb)
 _register("ppo", make_ppo)
 _register("staged_search", make_staged_search)
+_register("thompson", make_thompson)
 _register("ucb", make_ucb)

@@ -4,6 +4,9 @@ It knows the map and not where rewards lie. In each stage of an episode, which a
 goes to the place that paid in this stage before; while that is unknown, to the nearest place that
 it has not entered yet in this stage, in any episode. With nothing left to earn it acts at random.
 A learner that has entered every place in a stage and was never paid there searches anew.
+
+Where the task decides which action is which move, the learner finds out: it takes an action for
+the best move that it may be, and rules out the moves that would have led elsewhere.
 """
 
 from collections.abc import Callable
@@ -30,6 +33,7 @@ class _Knowledge(NamedTuple):
     payer: jax.Array  # int [R, stages], the place that pays, or _UNKNOWN.
     stage: jax.Array  # int [R], rewards of this episode; from `stages` on nothing is left.
     paid: jax.Array  # bool [R], whether rewards count in this episode.
+    may_be: jax.Array  # bool [R, A, moves], which move each action may be.
 
 
 def make_staged_search(
@@ -51,10 +55,13 @@ def make_staged_search(
     """
     if not isinstance(env, protocol.MappedEnv):
         raise ConfigError("source.name='staged_search': needs an environment with a map")
-    steps_to_enter = jnp.asarray(_steps_to_enter(env.next_places()))  # [places, A, places]
+    next_places = jnp.asarray(env.next_places())
+    steps_to_enter = jnp.asarray(_steps_to_enter(env.next_places()))  # [places, moves, places]
     endless, num_stages = env.num_stages is None, env.num_stages or 1
     num_places, num_actions = steps_to_enter.shape[0], steps_to_enter.shape[1]
     place_of = jax.vmap(env.place)
+    are_permuted = getattr(env, "moves_are_permuted", False)
+    first_belief = jnp.eye(num_actions, dtype=bool) | are_permuted
 
     def policy_fn(
         known: _Knowledge, episode: protocol.EpisodeState, inputs: tuple[jax.Array, jax.Array]
@@ -63,9 +70,10 @@ def make_staged_search(
         visited = (known.visited & here[..., None]).any(1)
         payer = jnp.where(here, known.payer, _UNKNOWN).max(1)[:, None]
         wanted = jnp.where(payer == _UNKNOWN, ~visited, payer == jnp.arange(num_places))
-        distance = steps_to_enter[place_of(episode.env_state)]  # [R, A, places]
+        distance = steps_to_enter[place_of(episode.env_state)]  # [R, moves, places]
         nearest = jnp.where(wanted[:, None], distance, num_places + 1).min(-1)
-        best = jax.nn.one_hot(nearest.argmin(-1), num_actions)
+        hoped = jnp.where(known.may_be, nearest[:, None], num_places + 2).min(-1)  # [R, A]
+        best = jax.nn.one_hot(hoped.argmin(-1), num_actions)
         log_probs = mix_in_random_actions(best, inputs[0])
         done = known.stage >= num_stages
         return jnp.where(done[:, None], -jnp.log(float(num_actions)), log_probs)
@@ -90,7 +98,9 @@ def make_staged_search(
         in_vain = here & ~left & (payer == _UNKNOWN)
         stage = known.stage if endless else known.stage + earned[:, 0]
         stage = jnp.where(timestep.done, 0, stage)
-        return _Knowledge(visited & ~in_vain[..., None], payer, stage, paid), reward
+        led_there = next_places[place_of(episode.env_state)] == place[:, None]  # [R, moves]
+        may_be = rule_out(known.may_be, timestep.action, led_there)
+        return _Knowledge(visited & ~in_vain[..., None], payer, stage, paid, may_be), reward
 
     def learn(key: jax.Array, task: Any) -> History:
         known = _Knowledge(
@@ -98,6 +108,7 @@ def make_staged_search(
             payer=jnp.full((num_streams, num_stages), _UNKNOWN),
             stage=jnp.zeros(num_streams, jnp.int32),
             paid=jnp.zeros(num_streams, bool),
+            may_be=jnp.broadcast_to(first_belief, (num_streams, *first_belief.shape)),
         )
         inputs = (
             random_action_rates(config, num_streams, num_steps),
@@ -107,6 +118,24 @@ def make_staged_search(
         return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
 
     return learn
+
+
+def rule_out(may_be: jax.Array, action: jax.Array, led_there: jax.Array) -> jax.Array:
+    """What actions may be, after one was taken and seen to lead somewhere.
+
+    Args:
+        may_be: bool [R, A, moves], before.
+        action: int [R], taken.
+        led_there: bool [R, moves], the moves that would have led to the same place.
+
+    Returns:
+        bool [R, A, moves]. A move that one action is known to be is ruled out for the others.
+    """
+    taken = jax.nn.one_hot(action, may_be.shape[1], dtype=bool)
+    may_be = may_be & (led_there[:, None] | ~taken[..., None])
+    is_known = may_be.sum(-1, keepdims=True) == 1
+    of_others = (may_be & is_known).any(1, keepdims=True) & ~is_known
+    return may_be & ~of_others
 
 
 def _steps_to_enter(next_places: np.ndarray) -> np.ndarray:

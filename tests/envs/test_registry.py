@@ -97,7 +97,9 @@ def test_unknown_name_is_refused():
 
 @pytest.mark.parametrize("fields", [{"wait": 0}, {"wait": 3}, {"max_wait": 3}])
 def test_a_wait_is_refused_where_every_step_may_pay(fields):
-    with pytest.raises(ConfigError, match=r"env\.wait=.*dark_room needs env\.reward=first_visit$"):
+    with pytest.raises(
+        ConfigError, match=r"env\.wait=.*only dark_room with env\.reward=first_visit"
+    ):
         make_env(EnvConfig(**fields))
 
 

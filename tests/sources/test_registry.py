@@ -39,7 +39,7 @@ def test_a_source_from_outside_the_package():
 
 
 def test_unknown_name_is_refused():
-    message = r"^source\.name='sarsa': known are mbie_eb, ppo, staged_search, ucb; import the mod"
+    message = r"^source\.name='sarsa': known are mbie_eb, ppo, staged_search, thompson, ucb; import"
     with pytest.raises(ConfigError, match=message):
         make_source(SourceConfig("sarsa"), DarkRoom())
 

@@ -12,6 +12,7 @@ from compad_jax.config import SourceConfig, StagedSearchConfig
 from compad_jax.config.checks import ConfigError
 from compad_jax.envs.dark_goals import DarkGoals
 from compad_jax.envs.dark_room import DarkRoom
+from compad_jax.envs.dark_room_permuted import DarkRoomPermuted
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.protocol import Discrete, EnvSpec, make_tasks
 from compad_jax.sources import make_source
@@ -32,7 +33,10 @@ def _learn(env, config, tasks, num_streams, num_steps, seed=0):
 class OracleLearner:
     """The algorithm, one learner, by breadth-first search; shares no code with the source."""
 
-    def __init__(self, next_places, num_stages):
+    def __init__(self, next_places, num_stages, knows_moves=True):
+        num_moves = next_places.shape[1]
+        moves = set(range(num_moves))
+        self.may_be = [{n} if knows_moves else moves.copy() for n in range(num_moves)]
         self.next_places, self.num_stages = next_places.tolist(), num_stages
         self.visited = collections.defaultdict(set)
         self.payer = {}
@@ -58,10 +62,18 @@ class OracleLearner:
             reach = self._distances(after)
             wanted = targets or set(reach) - self.visited[self.stage]
             lengths.append(min((reach[p] for p in wanted if p in reach), default=10**6))
-        return lengths.index(min(lengths))
+        hoped = [min(lengths[move] for move in moves) for moves in self.may_be]
+        return hoped.index(min(hoped))
 
-    def learn(self, place, reward, done):
+    def learn(self, before, action, place, reward, done):
         stage = self.stage
+        self.may_be[action] = {
+            m for m in self.may_be[action] if self.next_places[before][m] == place
+        }
+        sure = {n: next(iter(moves)) for n, moves in enumerate(self.may_be) if len(moves) == 1}
+        for n, moves in enumerate(self.may_be):
+            if n not in sure:
+                moves -= set(sure.values())
         self.visited[stage].add(place)
         if reward:
             self.payer[stage] = place
@@ -112,19 +124,23 @@ def _place_of(env, obs):
         (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
         (DarkRoom(3, 6, "random"), StagedSearchConfig(late_reward_ratio=1.0), 90),
         (OneWay(), StagedSearchConfig(random_action_rate=0.3), 80),
+        (DarkRoomPermuted(3, 9), StagedSearchConfig(random_action_rate=0.3), 60),
+        (DarkRoomPermuted(4, 20, "random"), _QUIET, 60),
     ],
     ids=lambda x: type(x).__name__ if dataclasses.is_dataclass(x) else "",
 )
 def test_policy_equals_the_oracle(env, config, num_steps):
     indices = np.arange(0, env.num_tasks, max(1, env.num_tasks // 8))
     history = _learn(env, config, make_tasks(env, indices), 3, num_steps)
-    obs, _, reward, next_obs, done = history.transition
+    obs, action, reward, next_obs, done = history.transition
     bend, num_actions = config.anneal_ratio * num_steps, env.spec.num_actions
     kinds = set()
     for g, r in np.ndindex(len(indices), 3):
-        learner = OracleLearner(env.next_places(), env.num_stages)
+        knows_moves = not isinstance(env, DarkRoomPermuted)
+        learner = OracleLearner(env.next_places(), env.num_stages, knows_moves)
         for t in range(num_steps):
-            best = learner.best(int(_place_of(env, obs[g, r, t])))
+            before = int(_place_of(env, obs[g, r, t]))
+            best = learner.best(before)
             progress = min(t / bend, 1)
             rate = config.random_action_rate * (1 - progress)
             rate += config.final_random_action_rate * progress
@@ -138,7 +154,7 @@ def test_policy_equals_the_oracle(env, config, num_steps):
             policy = np.exp(history.log_probs[g, r, t])
             np.testing.assert_allclose(policy, expected, rtol=1e-4, atol=1e-7, err_msg=where)
             place = int(_place_of(env, next_obs[g, r, t]))
-            learner.learn(place, reward[g, r, t], done[g, r, t])
+            learner.learn(before, action[g, r, t], place, reward[g, r, t], done[g, r, t])
             kinds.add(best is None)
     assert False in kinds
     assert (True in kinds) == (env.num_stages is not None)
@@ -166,6 +182,15 @@ def test_finds_key_and_door_and_acts_uniformly_afterwards():
     policy = history.log_probs[:, 0].reshape(len(tasks), 10, 30, 5)
     uniform = (policy == -np.log(np.float32(5))).all(-1)
     np.testing.assert_array_equal(uniform, earned == 2)
+
+
+def test_finds_out_what_permuted_actions_do():
+    """Without noise: every learner goes straight to the goal in the end, for each of 120 orders."""
+    env = DarkRoomPermuted(5, 20)
+    history = _learn(env, _QUIET, tasks_of(env), 1, 200)
+    reward = history.transition.reward[:, 0].reshape(120, 10, 20).sum(-1)
+    np.testing.assert_array_equal(reward[:, -1], 20 - 8 + 1)  # Eight steps to the far corner.
+    assert (reward[:, 0] < 13).all()
 
 
 def test_goes_to_the_goal_of_a_dark_room_and_stays():

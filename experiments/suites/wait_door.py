@@ -1,0 +1,26 @@
+"""How long do a key's and a door's places stay known? Dark key-to-door, waits up to 100,000 steps.
+
+python -m experiments.ablate --suite wait_door
+"""
+
+from experiments.suites import Suite
+from experiments.wait_arms import GAPS, rules
+
+SUITE = Suite(
+    question="How long do the places of a key and a door stay known?",
+    config="configs/dark_key_to_door.py",
+    overrides=(
+        "env.max_wait=300",
+        "env.horizon=160",
+        "source.num_steps=1600",
+        "train.train_batch_size=12",
+        "eval.num_seeds=1",
+        "eval.num_episodes=6",
+    ),
+    num_tokens=23_040_000,
+    warmup_ratio=0.05,
+    seeds=(0, 1, 2),
+    arms=rules(num_latents=16),
+    conditions=GAPS,
+    report="wait_report",
+)

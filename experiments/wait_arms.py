@@ -1,0 +1,35 @@
+"""What the experiments on waits share: the memories that are compared, and the waits."""
+
+from experiments.suites import Arm, Condition
+
+GAPS = tuple(Condition(str(n), (f"env.wait={n}",)) for n in (0, 100, 1_000, 10_000, 100_000))
+LONGEST = Condition("1000000", ("env.wait=1000000",))
+
+
+def ad(tokens: int) -> tuple[str, ...]:
+    """Overrides that leave no memory but a window of so many tokens, which slides by 20 of them or fewer."""
+    kinds = {"uncompressed": tokens, "compress": min(20, tokens // 3)}
+    bounds = [(kind, bound) for kind in kinds for bound in ("min", "max")]
+    lengths = [f"data.{bound}_{kind}_length={kinds[kind]}" for kind, bound in bounds]
+    return ("model.memory_update=none", *lengths)
+
+
+def rules(num_latents: int, window: int = 20) -> tuple[Arm, ...]:
+    """Every memory, the slot gate first, with as many decoder tokens."""
+    names = {
+        "slot_gate": "slot gate",
+        "replace": "replace",
+        "residual": "residual",
+        "multiplicative": "sigmoid gate a channel",
+        "gru": "GRU gate",
+        "quantised": "quantised",
+        "recurrent": "GRU over the tokens",
+        "cache": "cache of hidden states",
+    }
+    remembering = [
+        Arm(name, label, () if name == "slot_gate" else (f"model.memory_update={name}",))
+        for name, label in names.items()
+    ]
+    windows = (num_latents + window, 120, 240)
+    without = [Arm(f"ad_{n}", f"AD, window of {n}", ad(n)) for n in windows]
+    return (*remembering, *without)

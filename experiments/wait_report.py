@@ -1,0 +1,117 @@
+"""Table and figure of an experiment on waits: what is recalled, by how long the wait was."""
+
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from compad_jax.reports.figures import COLORS, GREY, draw_in_style
+from compad_jax.reports.tables import markdown_table
+from experiments.suites import Arm, Suite
+
+Line = dict[str, Any]  # Of results.jsonl.
+_SELECTIONS = {"greedy": "greedy", "sample": "sampled"}
+
+
+class Measure(NamedTuple):
+    """What is shown of an evaluation."""
+
+    key: str  # Of `summary.json`.
+    label: str
+    is_share: bool  # Shown in percent.
+
+
+_DIRECT = Measure("direct_fraction", "share of the episodes that walk straight back", True)
+_FIRST_PULL = Measure("decision_regret", "regret of the first pull after the wait", False)
+_ALL_PULLS = Measure("recall_regret", "regret of all pulls after the wait", False)
+
+
+def write(suite: Suite, lines: list[Line], directory: str) -> str:
+    """Writes `table.md` and `figure.png` of the runs finished so far; returns the table."""
+    rows = [(arm, [x for x in lines if x["arm"] == arm.name]) for arm in suite.arms]
+    rows = [(arm, runs) for arm, runs in rows if runs]
+    measures = (_DIRECT,) if _is_known(rows, _DIRECT) else (_FIRST_PULL, _ALL_PULLS)
+    tables = [f"{m.label}:\n\n{_table(suite, rows, m)}" for m in measures]
+    text = "\n\n".join([*tables, _budget(suite, rows)]) + "\n"
+    with open(os.path.join(directory, "table.md"), "w", encoding="utf-8") as file:
+        file.write(text)
+    with draw_in_style():
+        _draw(suite, rows, measures[0]).savefig(os.path.join(directory, "figure.png"))
+    return text
+
+
+def _is_known(rows: list[tuple[Arm, list[Line]]], measure: Measure) -> bool:
+    """Whether the environment tells what is measured."""
+    conditions = (c for _, runs in rows for run in runs for c in run["conditions"].values())
+    return any(summary[measure.key] is not None for c in conditions for summary in c.values())
+
+
+def _table(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) -> str:
+    """A row an arm and a way to act."""
+    records = []
+    for arm, runs in rows:
+        for selection, label in _SELECTIONS.items():
+            record = {"memory": arm.label, "acting": label, "runs": str(len(runs))}
+            for condition in suite.conditions:
+                values = [
+                    run["conditions"][condition.name][selection][measure.key]
+                    for run in runs
+                    if condition.name in run["conditions"]
+                ]
+                record[condition.name] = _show([x for x in values if x is not None], measure)
+            records.append(record)
+    return markdown_table(records)
+
+
+def _show(values: list[float], measure: Measure) -> str:
+    """The mean of the runs and, where there are more, the lowest and the highest."""
+    if not values:
+        return "-"
+    digits = (lambda x: f"{100 * x:.0f}") if measure.is_share else (lambda x: f"{x:.2f}")
+    low, mean, high = (digits(x) for x in (min(values), float(np.mean(values)), max(values)))
+    return f"{mean} [{low}, {high}]" if len(values) > 1 else mean
+
+
+def _budget(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
+    """What every run cost and where it ran."""
+    runs = [run for _, lines in rows for run in lines]
+    hours = sum(run["train_seconds"] + run["evaluate_seconds"] for run in runs) / 3600
+
+    def each(key: str) -> str:
+        return ", ".join(sorted({str(run[key]) for run in runs}))
+
+    overrides = f" with {', '.join(suite.overrides)}" if suite.overrides else ""
+    return (
+        f"{suite.question} {suite.config}{overrides}; {suite.num_tokens / 1e6:g} million tokens a "
+        f"training; columns: steps of the wait; training seeds {each('seed')}; {hours:.1f} hours "
+        f"on {each('hardware')}; commit {each('commit')}. Means, and lowest and highest training."
+    )
+
+
+def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) -> Figure:
+    """A line an arm over the length of the wait, one panel a way to act."""
+    figure = Figure(figsize=(9.5, 4.6), layout="constrained")
+    figure.suptitle(suite.question, x=0.01, ha="left", size=10.5, weight="bold")
+    names = [condition.name for condition in suite.conditions]
+    for axes, (selection, label) in zip(
+        figure.subplots(1, 2, sharey=True), _SELECTIONS.items(), strict=True
+    ):
+        for index, (arm, runs) in enumerate(rows):
+            color, style = COLORS[index % len(COLORS)], "-" if index < len(COLORS) else "--"
+            known = [name for name in names if name in runs[0]["conditions"]]
+            values = np.array(
+                [[r["conditions"][n][selection][measure.key] for n in known] for r in runs], float
+            )
+            places = [names.index(name) for name in known]
+            axes.plot(places, values.mean(0), style, color=color, marker="o", ms=4, label=arm.label)
+            axes.fill_between(places, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlabel("Steps of the wait", color=GREY)
+        axes.set_title(f"Acting: {label}", loc="left", size=9)
+    axes = figure.axes[0]
+    axes.set_ylabel(measure.label.capitalize())
+    if measure.is_share:
+        axes.set_ylim(-0.02, 1.02)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+    return figure
