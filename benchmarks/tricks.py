@@ -41,43 +41,10 @@ def _plain_products() -> None:
         _replace(module, "Linear", nn.Dense)
 
 
-def _plain_gelu() -> None:
-    import flax.linen as nn
-
-    from compad_jax.models import transformer
-
-    _replace(transformer, "gelu", nn.gelu)
-
-
-def _keep_activations() -> None:
-    from compad_jax.models import fast_unroll
-
-    _replace(fast_unroll, "_recomputed", lambda function: function)
-
-
 def _decode_at_once() -> None:
     from compad_jax.training import step
 
     _replace(step, "unroll_loss", partial(step.unroll_loss, all_at_once=True))
-
-
-def _stack_nothing() -> None:
-    from compad_jax.backend import packing
-
-    def own_group(path: tuple[Any, ...], leaf: Any) -> str:
-        del leaf
-        names = [str(getattr(part, "key", part)) for part in path]
-        if names[-1] != "kernel":
-            return packing.REST
-        return packing.HEAD if names[0] == "head" else "/".join(names)
-
-    _replace(packing, "_group", own_group)
-
-
-def _return_memory() -> None:
-    from compad_jax.backend import process
-
-    _replace(process, "_keep_freed_memory", lambda: None)
 
 
 def _unroll_loops() -> None:
@@ -99,12 +66,8 @@ def _compile_in_full() -> None:
 # What takes each trick away.
 TRICKS: dict[str, Callable[[], None]] = {
     "products of flat matrices": _plain_products,
-    "GELU by a sigmoid": _plain_gelu,
-    "activations of compressions computed again": _keep_activations,
     "segments differentiated one by one": _decode_at_once,
     "one device a core": _one_device,
-    "kernels stacked": _stack_nothing,
-    "freed memory kept": _return_memory,
     "loops not unrolled": _unroll_loops,
     "small programs compiled quickly": _compile_in_full,
 }

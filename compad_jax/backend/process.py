@@ -1,6 +1,5 @@
 """What a program sets up once for its process, before it computes."""
 
-import ctypes
 import os
 import pathlib
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ _RESULTS_DEPEND_ON = {
     "jax_threefry_partitionable": True,
     "jax_random_seed_offset": 0,
 }
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Parameters of glibc's mallopt.
 
 
 def configure(batch_size: int, *, quick_compile: bool = False) -> None:
@@ -30,7 +28,6 @@ def configure(batch_size: int, *, quick_compile: bool = False) -> None:
         quick_compile: see `TrainConfig`.
     """
     _choose_compiler_flags(quick_compile)
-    _keep_freed_memory()
     _keep_compiled_programs()
     for name, value in _RESULTS_DEPEND_ON.items():
         jax.config.update(name, value)
@@ -87,20 +84,6 @@ def _choose_compiler_flags(quick_compile: bool) -> None:
     if quick_compile:
         flags.append("--xla_backend_optimization_level=0")
     os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")])
-
-
-def _keep_freed_memory() -> None:
-    """Stops glibc from giving large blocks back to the kernel.
-
-    XLA's CPU backend allocates its temporary buffers anew at every call, and fetching
-    them page by page can take longer than computing. Does nothing without glibc.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return
-    mallopt(_M_MMAP_THRESHOLD, 2**30)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _keep_compiled_programs() -> None:

@@ -6,7 +6,6 @@ What is done differently:
 -   Segments before the last are cut to the length that a compression takes, as they hold no more.
 -   A CPU decodes segments one by one and differentiates each before the next (`scan_sum`), so
     that activations stay in its cache. An accelerator decodes all segments in one call.
--   The backward pass computes most activations of the compressor again.
 
 With dropout, `unroll` draws other masks.
 """
@@ -22,7 +21,6 @@ import jax.numpy as jnp
 from compad_jax.backend.scan_sum import scan_sum
 from compad_jax.models.memory.protocol import Memory
 from compad_jax.models.policy import Params, Policy, apply_method
-from compad_jax.models.transformer import DROPOUT_MASK
 from compad_jax.models.unroll import Unrolled, cut_gradient, dropout_keys, segments_first
 from compad_jax.types import Segments
 
@@ -99,7 +97,6 @@ def _write_all(
 ) -> Memory:
     """The memories before, between and after S - 1 segments [S - 1, B, L, D]: [S, B, ...]."""
 
-    @_recomputed
     def write(memory: Memory, segment: Any) -> Memory:
         segment_embeddings, segment_mask, index = segment
         _, write_key = dropout_keys(key, index)
@@ -114,19 +111,6 @@ def _write_all(
     first = apply_method(policy, params, "initial_memory", mask.shape[1])
     _, later = jax.lax.scan(step, first, (embeddings, mask, jnp.arange(len(mask))))
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
-
-
-def _recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Drops activations until the backward pass, all but products with weights and random masks.
-
-    Computing the rest again in the cache is faster than fetching it from memory; multiplying
-    or drawing random numbers again is not.
-    """
-    policies = jax.checkpoint_policies
-    policy = policies.save_from_both_policies(
-        policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(DROPOUT_MASK)
-    )
-    return jax.checkpoint(function, policy=policy)
 
 
 def _split(group: _SegmentGroup, short: int) -> list[_SegmentGroup]:

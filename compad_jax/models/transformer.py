@@ -10,12 +10,9 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
 from compad_jax.config import ModelConfig
 from compad_jax.types import KeyValue
-
-DROPOUT_MASK = "dropout_mask"  # Worth keeping where all else is computed again.
 
 
 def causal_mask(num_latents: int, length: int) -> jax.Array:
@@ -79,7 +76,6 @@ class Dropout(nn.Module):
         dropped = round(self.rate * 256)
         first_row = _first_row(x.shape[0])
         kept = _random_bytes(self.make_rng("dropout"), x.shape, first_row) >= dropped
-        kept = checkpoint_name(kept, DROPOUT_MASK)
         return jnp.where(kept, x * (256 / (256 - dropped)), jnp.zeros((), x.dtype))
 
 
@@ -133,14 +129,6 @@ class Linear(nn.Dense):
         return flat.reshape(*inputs.shape[:-1], self.features)
 
 
-def gelu(x: jax.Array) -> jax.Array:
-    """GELU in its tanh approximation, by way of a sigmoid: half the operations in its gradient.
-
-    Source: Hendrycks & Gimpel (2016), Gaussian error linear units; tanh(z) is 2 sigmoid(2z) - 1.
-    """
-    return x * jax.nn.sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * x * x))
-
-
 def residual_init(num_layers: int) -> nn.initializers.Initializer:
     """Initialiser of a layer that adds to the residual stream, two of which stand in each block.
 
@@ -163,7 +151,7 @@ class FeedForward(nn.Module):
         flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         hidden = nn.LayerNorm(dtype=self.dtype, name="norm")(flat)
         hidden = Linear(self.config.tf_dim_feedforward, dtype=self.dtype, name="wide")(hidden)
-        hidden = gelu(hidden)
+        hidden = nn.gelu(hidden)
         init = residual_init(self.num_layers)
         out = Linear(x.shape[-1], dtype=self.dtype, kernel_init=init, name="out")(hidden)
         return Dropout(self.config.tf_dropout)(out, deterministic=deterministic).reshape(x.shape)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from compad_jax.backend import sharding
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
-from compad_jax.models import Params, init_params
+from compad_jax.models import init_params
 from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.criteria import training_criteria
 from compad_jax.training.metrics_log import MetricsLogger, read_metrics
@@ -19,7 +19,7 @@ from compad_jax.training.restore import placed_shapes, restore_policy, warm_star
 from compad_jax.training.run_directory import claim_workdir
 from compad_jax.training.setup import Builders, TrainingSetup, set_up
 from compad_jax.training.signals import Interrupted, stop_requests
-from compad_jax.training.step import TrainState, make_unpack
+from compad_jax.training.step import TrainState
 from compad_jax.training.validation import make_validation, score
 
 
@@ -93,7 +93,6 @@ def _loop(
 ) -> None:
     """Dispatches steps, measures and saves, until the last step or a signal."""
     settings, step = config.train, int(state.step)
-    unpack = make_unpack(setup.policy)
     validate = make_validation(
         config, setup.policy, setup.sample, setup.datasets, setup.keys.validation
     )
@@ -108,22 +107,20 @@ def _loop(
             stopped_by = stop.number  # Read once: a later signal finds the state saved, too.
             is_measured = step == settings.train_timesteps or step % settings.eval_every == 0
             if is_measured:
-                metrics = progress.measure(partial(validate, unpack(state.params)))
+                metrics = progress.measure(partial(validate, state.params))
             # What was measured is saved, or the best checkpoint could not be kept.
             if is_measured or stopped_by or step % settings.checkpoint_every == 0:
                 progress.flush()
                 logger.write_criteria(step, judge(read_metrics(workdir)))
-                _save(checkpoints, step, unpack(state.params), state, score(metrics))
+                _save(checkpoints, step, state, score(metrics))
             if stopped_by:
                 message = f"stopped at step {step:,}; all is saved in {workdir}"
                 raise Interrupted(message, stopped_by)
 
 
-def _save(
-    checkpoints: Checkpoints, step: int, params: Params, state: TrainState, how_good: float
-) -> None:
+def _save(checkpoints: Checkpoints, step: int, state: TrainState, how_good: float) -> None:
     """Saves a state that can be gone on from; raises if it diverged."""
-    others = _without_params(state)
+    params, others = state.params, _without_params(state)
     # Squared, as the next step will do: what then overflows is lost already.
     with np.errstate(over="ignore"):
         squares = [np.square(x, dtype=np.float32) for x in jax.tree.leaves(jax.device_get(params))]

@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import optax
 
-from compad_jax.backend.packing import HEAD, REST
 from compad_jax.config import OptimizerConfig
 
 # Makes the size of a Muon update that of an AdamW update, so that both share one `lr`.
@@ -30,7 +29,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         num_steps: length of the schedule, warmup included.
 
     Returns:
-        The gradient transformation, of packed parameters and gradients (`packing.pack`).
+        The gradient transformation, of a policy's parameters.
     """
     make = {"adamw": _make_adamw, "muon": _make_muon}[config.name]
     clip = optax.clip_by_global_norm(config.grad_clip_norm)
@@ -43,7 +42,7 @@ def _make_adamw(config: OptimizerConfig, schedule: optax.Schedule) -> optax.Grad
         b1=config.beta1,
         b2=config.beta2,
         weight_decay=config.weight_decay,
-        mask=lambda stacks: {name: name != REST for name in stacks},
+        mask=lambda params: jax.tree_util.tree_map_with_path(_is_matrix, params),
     )
 
 
@@ -55,9 +54,11 @@ def _make_muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.Gradi
     Deviation: the embedding is a matrix like the others.
     """
 
-    def matrices(stacks: dict[str, jax.Array]) -> dict[str, Any]:
-        axes = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
-        return {name: None if name in (HEAD, REST) else axes for name in stacks}
+    def matrices(params: Any) -> Any:
+        axes = optax.contrib.MuonDimensionNumbers(reduction_axis=0, output_axis=1)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, x: axes if _is_matrix(path, x) and path[0].key != "head" else None, params
+        )
 
     return optax.contrib.muon(
         schedule,
@@ -68,3 +69,9 @@ def _make_muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.Gradi
         consistent_rms=_MUON_UPDATE_RMS,
         muon_weight_dimension_numbers=matrices,
     )
+
+
+def _is_matrix(path: tuple[Any, ...], leaf: jax.Array) -> bool:
+    """Whether a parameter is a layer's kernel: its name decides, as biases may have two axes."""
+    del leaf
+    return getattr(path[-1], "key", None) == "kernel"

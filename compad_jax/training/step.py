@@ -10,7 +10,6 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from compad_jax.backend import sharding
-from compad_jax.backend.packing import pack, unpack
 from compad_jax.backend.process import quick_compile_options
 from compad_jax.config import Config
 from compad_jax.histories.dataset import Dataset
@@ -18,7 +17,6 @@ from compad_jax.histories.sampler import Sampler
 from compad_jax.models import (
     Params,
     Policy,
-    param_shapes,
     reconstruct_segments,
     reconstruction_loss,
     unroll_loss,
@@ -33,7 +31,7 @@ class TrainState(NamedTuple):
     """All that a step changes."""
 
     step: jax.Array  # int []
-    params: dict[str, jax.Array]  # Packed, see `packing.pack`.
+    params: Params
     opt_state: optax.OptState
 
 
@@ -43,17 +41,10 @@ def make_init(
     """Builds the jitted function from a policy's parameters to the state before any step."""
 
     def init(params: Params) -> TrainState:
-        packed = pack(params)
-        return TrainState(jnp.zeros((), jnp.int32), packed, optimizer.init(packed))
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
     options = quick_compile_options()
     return jax.jit(init, out_shardings=sharding.replicated(mesh), compiler_options=options)
-
-
-def make_unpack(policy: Policy) -> Callable[[dict[str, jax.Array]], Params]:
-    """Builds the jitted function from packed parameters to the policy's."""
-    shapes = param_shapes(policy)
-    return jax.jit(lambda packed: unpack(packed, shapes), compiler_options=quick_compile_options())
 
 
 def loss_fn(
@@ -117,8 +108,8 @@ def _reconstruction(
 
 def make_gradient(
     policy: Policy, smoothing: float, has_dropout: bool, mesh: Mesh
-) -> Callable[[Params, Segments, jax.Array], tuple[dict[str, jax.Array], Metrics]]:
-    """Builds (params, segments [B, S, L], key) -> (packed gradient, metrics), over the mesh.
+) -> Callable[[Params, Segments, jax.Array], tuple[Params, Metrics]]:
+    """Builds (params, segments [B, S, L], key) -> (gradient, metrics), over the mesh.
 
     Each device differentiates its own share of the loss and the shares are added once at
     the end. Left to the partitioner, every segment of the backward scan would wait for
@@ -126,14 +117,12 @@ def make_gradient(
     their windows stand.
     """
 
-    def share(
-        params: Params, segments: Segments, key: jax.Array
-    ) -> tuple[dict[str, jax.Array], Metrics]:
+    def share(params: Params, segments: Segments, key: jax.Array) -> tuple[Params, Metrics]:
         params = jax.lax.pcast(params, "data", to="varying")
         gradient, metrics = jax.grad(loss_fn, has_aux=True)(
             params, policy, segments, smoothing, key if has_dropout else None, "data"
         )
-        return jax.lax.psum((pack(gradient), metrics), "data")
+        return jax.lax.psum((gradient, metrics), "data")
 
     everywhere, split = PartitionSpec(), PartitionSpec("data")
     return jax.shard_map(
@@ -152,7 +141,7 @@ def make_train_steps(
 
     Args:
         policy: the policy.
-        optimizer: the gradient transformation, of packed parameters.
+        optimizer: the gradient transformation.
         sample: draws a batch inside the step.
         config: all settings.
         mesh: the devices; batches are split over them.
@@ -165,7 +154,6 @@ def make_train_steps(
     schedule = make_schedule(config.optimizer, config.train.train_timesteps)
     has_dropout = config.model.tf_dropout > 0 or config.model.tf_attn_dropout > 0
     gradient_of = make_gradient(policy, config.optimizer.label_smoothing, has_dropout, mesh)
-    shapes = param_shapes(policy)
 
     def one_step(
         state: TrainState, dataset: Dataset, key: jax.Array
@@ -174,7 +162,7 @@ def make_train_steps(
         if has_dropout:
             sample_key, dropout_key = jax.random.split(sample_key)
         segments = sample(sample_key, dataset)
-        gradient, metrics = gradient_of(unpack(state.params, shapes), segments, dropout_key)
+        gradient, metrics = gradient_of(state.params, segments, dropout_key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         extra = {"grad_norm": optax.tree.norm(gradient), "lr": schedule(state.step)}

@@ -1,6 +1,5 @@
 """What a process sets up and what it says of itself."""
 
-import ctypes
 import json
 import os
 import platform
@@ -12,28 +11,6 @@ import jax
 import pytest
 
 from compad_jax.backend import process, provenance, stopwatch
-
-
-def test_freed_memory_is_kept(monkeypatch):
-    calls = []
-
-    class Library:
-        def mallopt(self, parameter, value):
-            calls.append((parameter, value))
-
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
-    process._keep_freed_memory()
-    assert dict(calls) == {-3: 2**30, -1: 2**31 - 1}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
-
-
-def _no_library(name):
-    raise OSError("no such library")
-
-
-@pytest.mark.parametrize("library", [_no_library, lambda name: object()])
-def test_nothing_happens_without_glibc(monkeypatch, library):
-    monkeypatch.setattr(ctypes, "CDLL", library)
-    process._keep_freed_memory()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import pytest
 
-from compad_jax.backend.packing import pack, unpack
 from compad_jax.config import OptimizerConfig
 from compad_jax.training.optimizer import make_optimizer, make_schedule
 
@@ -29,17 +28,6 @@ def test_schedule_without_warmup_starts_at_the_full_rate():
     np.testing.assert_allclose(schedule(0), 0.02, rtol=1e-6)
 
 
-def _on_trees(config, num_steps):
-    """The optimiser, which works on packed parameters, between `pack` and `unpack`."""
-    inner = make_optimizer(config, num_steps)
-
-    def update(gradient, state, params):
-        updates, state = inner.update(pack(gradient), state, pack(params))
-        return unpack(updates, params), state
-
-    return optax.GradientTransformation(lambda params: inner.init(pack(params)), update)
-
-
 def _params():
     return {
         "dense": {"kernel": jnp.full((3, 2), 2.0), "bias": jnp.full((2, 2), 2.0)},
@@ -50,7 +38,7 @@ def _params():
 def test_decay_changes_kernels_only():
     """The bias has two dimensions here: the name must decide, not the shape."""
     config = OptimizerConfig(lr=0.1, num_warmup_steps=0, weight_decay=0.5)
-    optimizer, params = _on_trees(config, 100), _params()
+    optimizer, params = make_optimizer(config, 100), _params()
     none = jax.tree.map(jnp.zeros_like, params)
     updates, _ = jax.jit(optimizer.update)(none, optimizer.init(params), params)
     np.testing.assert_allclose(updates["dense"]["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-5)
@@ -63,7 +51,7 @@ def _two_updates(scale, grad_clip_norm):
     config = OptimizerConfig(
         lr=0.1, num_warmup_steps=0, weight_decay=0.0, grad_clip_norm=grad_clip_norm
     )
-    optimizer, params = _on_trees(config, 100), {"w": jnp.zeros(2)}
+    optimizer, params = make_optimizer(config, 100), {"w": jnp.zeros(2)}
     state = optimizer.init(params)
     update = jax.jit(optimizer.update)
     for size in (0.1, scale):
@@ -81,7 +69,7 @@ def test_update_equals_adamw_by_hand():
     config = OptimizerConfig(
         lr=0.1, num_warmup_steps=0, weight_decay=0.5, beta1=0.9, beta2=0.99, grad_clip_norm=10.0
     )
-    optimizer = _on_trees(config, 1000)
+    optimizer = make_optimizer(config, 1000)
     kernel = np.array([[2.0, -1.0]])
     params = {"kernel": jnp.asarray(kernel, jnp.float32)}
     state = optimizer.init(params)
@@ -104,7 +92,7 @@ def test_schedule_must_outlast_its_warmup():
 
 def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adamw():
     config = OptimizerConfig(name="muon", lr=0.1, num_warmup_steps=0, weight_decay=0.0)
-    optimizer = _on_trees(config, 100)
+    optimizer = make_optimizer(config, 100)
     shapes = {"dense": {"kernel": (8, 6), "bias": (6, 6)}, "head": {"kernel": (6, 5)}}
     params = jax.tree.map(jnp.ones, shapes, is_leaf=lambda x: isinstance(x, tuple))
     key = jax.random.key(0)
@@ -126,7 +114,7 @@ def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adamw():
 def test_muon_decays_matrices_only():
     config = OptimizerConfig(name="muon", lr=0.1, num_warmup_steps=0, weight_decay=0.5)
     params = _params() | {"head": {"kernel": jnp.full((3, 2), 2.0)}}
-    optimizer = _on_trees(config, 100)
+    optimizer = make_optimizer(config, 100)
     none = jax.tree.map(jnp.zeros_like, params)
     updates, _ = jax.jit(optimizer.update)(none, optimizer.init(params), params)
     np.testing.assert_allclose(updates["dense"]["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-5)
