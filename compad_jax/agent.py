@@ -1,6 +1,5 @@
 """A trained policy for others to act with: it learns in context, its parameters stay."""
 
-import os
 from functools import partial
 from typing import Any
 
@@ -8,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.config import load_json
-from compad_jax.config.checks import ConfigError, require
+from compad_jax.config.checks import require
 from compad_jax.envs.protocol import Discrete, EnvSpec
 from compad_jax.evaluation.acting import ActingState, Seen, act, first_seen, init_acting
 from compad_jax.models import Params, Policy
-from compad_jax.training.restore import restore_policy
+from compad_jax.training.restore import restore_trained
 
 
 class Agent:
@@ -160,11 +158,11 @@ def _require_shapes(seen: Seen, shape: tuple[int, ...]) -> None:
 
 
 def load(run: str, checkpoint: str | None = None, *, greedy: bool = False) -> Agent:
-    """Loads what was trained in a run directory.
+    """Loads an agent that comes with the package, or what was trained in a run directory.
 
     Args:
-        run: the directory.
-        checkpoint: latest or best (on validation tasks); None: as the run's settings say.
+        run: the agent's name, or the directory.
+        checkpoint: of a run, latest or best (on validation tasks); None: as its settings say.
         greedy: take the likeliest action instead of sampling.
 
     Returns:
@@ -173,12 +171,8 @@ def load(run: str, checkpoint: str | None = None, *, greedy: bool = False) -> Ag
     Raises:
         ConfigError: there is no such run, or it has no usable checkpoint.
     """
-    path = os.path.join(run, "config.json")
-    if not os.path.exists(path):
-        raise ConfigError(f"{run}: no such run; name a directory that train_main.py wrote")
-    config = load_json(path)
-    which = checkpoint or config.eval.checkpoint
-    require(which in ("latest", "best"), f"checkpoint={which!r}: must be latest or best")
-    policy, _, params = restore_policy(config, run, which)
+    which = checkpoint or ""
+    require(which in ("", "latest", "best"), f"checkpoint={which!r}: must be latest or best")
+    policy, _, params, config = restore_trained(run, which)
     params = jax.device_put(params, jax.devices()[0])
     return Agent(policy, params, smoothing=config.optimizer.label_smoothing, greedy=greedy)

@@ -6,6 +6,7 @@ import sys
 
 from compad_jax.backend import process
 from compad_jax.backend.stopwatch import Stopwatch
+from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import Arguments, run_program
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.training.loop import train
@@ -21,6 +22,7 @@ python train_main.py --config configs/small.py [--config.optimizer.lr=3e-4] [--w
 EVAL_HELP = """Evaluates a trained policy in context, or compares runs.
 
 python eval_main.py --config configs/small.py --workdir runs/small [--config.eval.split=train]
+python eval_main.py --checkpoint dark_room_wait --config.env.wait=30000
 python eval_main.py --compare runs/small runs/small_ad
 
 `compad-eval` is the same program where the package is installed.
@@ -39,6 +41,8 @@ def eval_program() -> None:
 
 def _train(arguments: Arguments) -> None:
     config, workdir = arguments.config, arguments.workdir
+    if arguments.checkpoint:
+        raise ConfigError("--checkpoint: is for eval_main.py; a training may --init_from a run")
     process.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
     claim_workdir(config, workdir)
     stopwatch = Stopwatch()
@@ -70,7 +74,8 @@ def _evaluate(arguments: Arguments) -> None:
     if arguments.compare:
         print(comparison.compare(arguments.compare, arguments.workdir or "runs/comparison"))
     else:
-        evaluation_page.publish(evaluate(arguments.config, arguments.workdir))
+        config, workdir = arguments.config, arguments.workdir
+        evaluation_page.publish(evaluate(config, workdir, checkpoint=arguments.checkpoint))
 
 
 def _command() -> str:

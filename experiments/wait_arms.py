@@ -2,12 +2,19 @@
 
 from experiments.suites import Arm, Condition
 
-GAPS = tuple(Condition(str(n), (f"env.wait={n}",)) for n in (0, 100, 1_000, 10_000, 100_000))
-LONGEST = Condition("1000000", ("env.wait=1000000",))
+
+def gap(wait: int, num_episodes: int, num_seeds: int) -> Condition:
+    """Waits of so many steps, and how often they are met."""
+    overrides = (
+        f"env.wait={wait}",
+        f"eval.num_episodes={num_episodes}",
+        f"eval.num_seeds={num_seeds}",
+    )
+    return Condition(str(wait), overrides)
 
 
 def ad(tokens: int) -> tuple[str, ...]:
-    """Overrides that leave no memory but a window of so many tokens, which slides by 20 of them or fewer."""
+    """Overrides that leave no memory but a window of so many tokens, sliding by up to 20."""
     kinds = {"uncompressed": tokens, "compress": min(20, tokens // 3)}
     bounds = [(kind, bound) for kind in kinds for bound in ("min", "max")]
     lengths = [f"data.{bound}_{kind}_length={kinds[kind]}" for kind, bound in bounds]

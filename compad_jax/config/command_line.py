@@ -15,8 +15,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from compad_jax.config import Config, default_config, from_dict, to_dict
+from compad_jax.config import Config, default_config, from_dict, load_json, to_dict
 from compad_jax.config.checks import ConfigError, differences
+from compad_jax.config.shipped import is_shipped, trained_directory
 
 _SHORT = re.compile(r"^--init_from(=|$)")  # A word that users type, for a setting.
 
@@ -27,6 +28,7 @@ class Arguments:
 
     config: Config
     workdir: str
+    checkpoint: str = ""  # A shipped agent or a run directory, instead of a config file.
     compare: tuple[str, ...] = ()  # Run directories to compare; then `config` is unused.
 
 
@@ -78,18 +80,26 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
 
     Args:
         argv: program name, then `--config FILE`, `--config.group.field=value`,
-            `--workdir DIR`, `--init_from DIR` (for `--config.train.init_from`); or
+            `--workdir DIR`, `--init_from DIR` (for `--config.train.init_from`);
+            `--checkpoint NAME` instead of a file, for an agent or run that is there; or
             `--compare DIR DIR ...`.
 
     Returns:
         The settings and the working directory, by default `runs/` plus the name of the
-        config file and its overrides.
+        config file and its overrides, or that of the checkpoint.
 
     Raises:
         ConfigError: one line on what is wrong.
     """
-    path, rest = _take_config_path([_SHORT.sub(r"--config.train.init_from\1", x) for x in argv[1:]])
+    words = [_SHORT.sub(r"--config.train.init_from\1", x) for x in argv[1:]]
+    path, rest = _take("config", words)
+    checkpoint, rest = _take("checkpoint", rest)
+    if path and checkpoint:
+        raise ConfigError("--checkpoint: has settings of its own; leave --config FILE out")
     values = default_config()
+    if checkpoint:
+        trained = trained_directory(checkpoint) / "config.json"
+        values.update(to_dict(load_json(str(trained))))
     if path:
         _update(values, _run_config_file(path))
     parser = flags.FlagValues()
@@ -110,26 +120,31 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     if parser.compare:
         if len(positional) < 2:
             raise ConfigError("--compare: name at least two run directories")
-        return Arguments(Config(), parser.workdir, tuple(positional))
+        return Arguments(Config(), parser.workdir, compare=tuple(positional))
     if positional:
         raise ConfigError(f"stray argument {positional[0]!r}: write --name=value")
-    if not path:
+    if not path and not checkpoint:
         raise ConfigError("--config FILE is missing, for example --config configs/small.py")
     config = from_dict((overridden.value or values).to_dict())
-    return Arguments(config, parser.workdir or _default_workdir(path, from_file, to_dict(config)))
+    workdir = parser.workdir
+    if checkpoint and not workdir:
+        folder = trained_directory(checkpoint)
+        workdir = os.path.join("runs", folder.name) if is_shipped(folder) else checkpoint
+    workdir = workdir or _default_workdir(path, from_file, to_dict(config))
+    return Arguments(config, workdir, checkpoint)
 
 
-def _take_config_path(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Splits `--config FILE` or `--config=FILE` from the other arguments."""
-    path, rest, items = "", [], iter(arguments)
+def _take(name: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Splits `--name VALUE` or `--name=VALUE` from the other arguments."""
+    value, rest, items = "", [], iter(arguments)
     for item in items:
-        if item == "--config":
-            path = next(items, "")
-        elif item.startswith("--config="):
-            path = item.removeprefix("--config=")
+        if item == f"--{name}":
+            value = next(items, "")
+        elif item.startswith(f"--{name}="):
+            value = item.removeprefix(f"--{name}=")
         else:
             rest.append(item)
-    return path, rest
+    return value, rest
 
 
 def _check_name(values: dict[str, Any], path: str) -> None:

@@ -97,9 +97,13 @@ class Waiting:
         )
         return after, obs, reward, terminated | over
 
+    def is_finished(self, env_state: WaitState) -> jax.Array:
+        """See `FinishableEnv`: the wait has begun."""
+        return self.env.is_finished(env_state.inner)
+
     def distractor(self, env_state: WaitState) -> jax.Array:
         """Whether the environment supplies the action: bool []."""
-        return self.env.is_finished(env_state.inner)
+        return self.is_finished(env_state)
 
     def optimal_return(self, task: Any) -> jax.Array:
         """That of the environment, as a wait pays nothing: float []."""

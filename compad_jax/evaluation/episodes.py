@@ -10,9 +10,9 @@ import numpy as np
 from compad_jax.backend import sharding
 from compad_jax.backend.process import quick_compile_options
 from compad_jax.config import Config
-from compad_jax.envs.protocol import Env
+from compad_jax.envs.protocol import Env, FinishableEnv
 from compad_jax.evaluation.recall import Recall
-from compad_jax.evaluation.rollout import init_rollout, make_rollout
+from compad_jax.evaluation.rollout import RolloutState, init_rollout, make_rollout
 from compad_jax.models import Params, Policy
 
 SELECTIONS = ("greedy", "sample")
@@ -35,8 +35,8 @@ def make_episodes(
 ) -> Callable[[Params], Episodes]:
     """Builds the function that plays all episodes, both ways to act in one batch.
 
-    All rollouts act in lockstep until each of them has finished its episodes; what a rollout
-    does after its last one is not counted.
+    All rollouts act in lockstep until each of them has finished its episodes, but for the wait
+    of the last one; what a rollout does after its last episode is not counted.
 
     Args:
         config: `eval`'s seeds and chunks, and the label smoothing of the training.
@@ -62,7 +62,7 @@ def make_episodes(
         start, shardings, play = programs
         state = jax.device_put(start(params, *rollouts), shardings)
         seconds = []
-        while np.asarray(state.tally.episode).min() < num_episodes:
+        while _num_counted(env, state).min() < num_episodes:
             begin = time.monotonic()
             state = jax.block_until_ready(play(params, state))
             seconds.append(time.monotonic() - begin)
@@ -82,6 +82,17 @@ def make_episodes(
         )
 
     return play_all
+
+
+def _num_counted(env: Env, state: RolloutState) -> np.ndarray:
+    """Episodes of each rollout to which nothing can be added, int [B].
+
+    A wait with nothing left to earn may be a million steps; the last one is not waited for.
+    """
+    is_settled = np.zeros(len(state.seen.done), bool)
+    if hasattr(env, "distractor") and isinstance(env, FinishableEnv):
+        is_settled = np.asarray(jax.vmap(env.is_finished)(state.episode.env_state))
+    return np.asarray(state.tally.episode) + is_settled
 
 
 def num_tasks_of(tasks: Any) -> int:

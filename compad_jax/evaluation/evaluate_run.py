@@ -8,6 +8,7 @@ import numpy as np
 
 from compad_jax.backend import provenance
 from compad_jax.config import Config, to_dict
+from compad_jax.config.shipped import is_shipped, trained_directory
 from compad_jax.envs import make_env
 from compad_jax.envs.protocol import Env
 from compad_jax.envs.split import tasks_of
@@ -24,6 +25,7 @@ from compad_jax.evaluation.statistics import (
     Returns,
     Source,
     mean_fraction,
+    no_source,
     source_returns,
     summarise,
 )
@@ -31,17 +33,21 @@ from compad_jax.histories.collection import load_histories
 from compad_jax.models import make_policy
 from compad_jax.training.criteria import original_criteria
 from compad_jax.training.metrics_log import log_evaluation, read_metrics
-from compad_jax.training.restore import MakePolicy, restore_policy
+from compad_jax.training.restore import MakePolicy, restore_policy, restore_trained
 from compad_jax.training.run_directory import TEST_SETTINGS, check_workdir
 
 
-def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy) -> list[str]:
+def evaluate(
+    config: Config, workdir: str, make_policy: MakePolicy = make_policy, checkpoint: str = ""
+) -> list[str]:
     """Rolls the trained policy out and writes what it achieved.
 
     Args:
         config: all settings; `eval` says what to run.
         workdir: run directory with checkpoints.
         make_policy: an experiment may act with another policy on the same parameters.
+        checkpoint: a shipped agent to be evaluated instead; the results are in `workdir` all the
+            same, without what its source earned.
 
     Returns:
         The directories written, one for greedy and one for sampled actions; each has
@@ -51,9 +57,14 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
         ConfigError: nothing, or something else, was trained in `workdir`, or a different
             evaluation would be replaced; nothing has been played then.
     """
-    trained = check_workdir(config, workdir)
     env = make_env(config.env)
-    policy, step, params = restore_policy(config, workdir, config.eval.checkpoint, make_policy)
+    shipped = trained_directory(checkpoint) if checkpoint else None
+    if shipped and is_shipped(shipped):
+        trained = check_workdir(config, str(shipped))
+        policy, step, params, _ = restore_trained(checkpoint)
+    else:
+        trained, shipped = check_workdir(config, workdir), None
+        policy, step, params = restore_policy(config, workdir, config.eval.checkpoint, make_policy)
     directories = [
         os.path.join(workdir, "eval", _name(config, trained, s, step)) for s in SELECTIONS
     ]
@@ -61,7 +72,8 @@ def evaluate(config: Config, workdir: str, make_policy: MakePolicy = make_policy
         check_directory(directory, step, to_dict(config))
     indices, tasks = tasks_of(env, config.env, config.eval.split)
     played = make_episodes(config, policy, env, tasks, config.eval.num_episodes)(params)
-    optimum, source = optimal_returns(env, tasks), source_of(trained, indices)
+    optimum = optimal_returns(env, tasks)
+    source = no_source(len(indices)) if shipped else source_of(trained, indices)
     reference = make_reference(env, tasks)
     facts = _facts(config, workdir, env, played) | {
         **_at_random(env, tasks, optimum),

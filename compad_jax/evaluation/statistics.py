@@ -23,6 +23,11 @@ class Source(NamedTuple):
     final_mean_return: float | None  # Of the last tenth of each stream's episodes.
 
 
+def no_source(num_tasks: int) -> Source:
+    """Where the histories are not at hand."""
+    return Source(np.zeros((0, num_tasks, 1)), None, None)
+
+
 def fractions(returns: np.ndarray, optimum: np.ndarray | None) -> np.ndarray | None:
     """Returns as shares of the optimum.
 

@@ -4,10 +4,13 @@ import os
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
+from flax import serialization
 
 from compad_jax.backend import sharding
 from compad_jax.config import Config, TrainConfig, load_json
 from compad_jax.config.checks import ConfigError
+from compad_jax.config.shipped import is_shipped, trained_directory
 from compad_jax.envs import make_env
 from compad_jax.envs.protocol import EnvSpec
 from compad_jax.models import Params, Policy, make_policy, param_shapes
@@ -37,6 +40,30 @@ def restore_policy(
     with Checkpoints(workdir) as checkpoints:
         step, params = checkpoints.restore_params(placed_shapes(policy), which)
     return policy, step, params
+
+
+def restore_trained(checkpoint: str, which: str = "") -> tuple[Policy, int, Params, Config]:
+    """Restores a shipped agent by its name, or what was trained in a run directory.
+
+    Args:
+        checkpoint: the name or the directory.
+        which: of a run directory: latest or best; empty: as its settings say.
+
+    Returns:
+        The policy, the step, the parameters and the settings of the training.
+
+    Raises:
+        ConfigError: there is neither, or a run without a usable checkpoint.
+    """
+    folder = trained_directory(checkpoint)
+    config = load_json(str(folder / "config.json"))
+    if not is_shipped(folder):
+        return *restore_policy(config, str(folder), which or config.eval.checkpoint), config
+    policy = make_policy(config, make_env(config.env).spec)
+    like = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), param_shapes(policy))
+    params = serialization.from_bytes(like, (folder / "params.msgpack").read_bytes())
+    params = jax.device_put(params, sharding.replicated(sharding.make_mesh()))
+    return policy, config.train.train_timesteps, params, config
 
 
 def placed_shapes(policy: Policy) -> Params:

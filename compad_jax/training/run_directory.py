@@ -34,7 +34,7 @@ def claim_workdir(config: Config, workdir: str) -> None:
 
 
 def check_workdir(config: Config, workdir: str) -> Config:
-    """The settings by which the run in `workdir` was trained.
+    """The settings by which the run in `workdir`, or the agent in that folder, was trained.
 
     Raises:
         ConfigError: nothing was trained there, or something else; `eval` may differ, and of the

@@ -4,7 +4,7 @@ python -m experiments.ablate --suite wait_door
 """
 
 from experiments.suites import Suite
-from experiments.wait_arms import GAPS, rules
+from experiments.wait_arms import gap, rules
 
 SUITE = Suite(
     question="How long do the places of a key and a door stay known?",
@@ -14,13 +14,14 @@ SUITE = Suite(
         "env.horizon=160",
         "source.num_steps=1600",
         "train.train_batch_size=12",
-        "eval.num_seeds=1",
-        "eval.num_episodes=6",
     ),
     num_tokens=23_040_000,
     warmup_ratio=0.05,
     seeds=(0, 1, 2),
     arms=rules(num_latents=16),
-    conditions=GAPS,
+    conditions=(
+        *(gap(wait, num_episodes=4, num_seeds=1) for wait in (0, 100, 1_000, 10_000)),
+        gap(100_000, num_episodes=2, num_seeds=1),
+    ),
     report="wait_report",
 )

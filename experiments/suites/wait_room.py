@@ -4,16 +4,20 @@ python -m experiments.ablate --suite wait_room
 """
 
 from experiments.suites import Suite
-from experiments.wait_arms import GAPS, LONGEST, rules
+from experiments.wait_arms import gap, rules
 
 SUITE = Suite(
     question="How long does a place that was found once stay known?",
     config="configs/dark_room_wait.py",
-    overrides=("eval.num_seeds=2", "eval.num_episodes=4"),
+    overrides=(),
     num_tokens=11_520_000,
     warmup_ratio=0.08,
     seeds=(0, 1, 2),
     arms=rules(num_latents=10),
-    conditions=(*GAPS, LONGEST),
+    conditions=(
+        *(gap(wait, num_episodes=4, num_seeds=8) for wait in (0, 100, 1_000, 10_000)),
+        gap(100_000, num_episodes=2, num_seeds=4),
+        gap(1_000_000, num_episodes=2, num_seeds=2),
+    ),
     report="wait_report",
 )
