@@ -134,4 +134,6 @@ def test_load_finds_the_checkpoint_that_is_asked_for(debug_config, tmp_path):
 def test_an_unknown_run_is_one_line():
     with pytest.raises(ConfigError) as error:
         compad_jax.load("nowhere")
-    assert str(error.value) == "nowhere: no such run; name a directory that train_main.py wrote"
+    message = "'nowhere': no such agent or run; name a directory that train_main.py wrote, or one of"
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)

@@ -104,7 +104,7 @@ class UcbConfig:
 class ThompsonConfig:
     """Thompson sampling, for bandits: what it believes before any pull."""
 
-    prior_mean: float = 0.5
+    prior_mean: NonNegative = 0.5
     prior_std: Positive = 0.3  # Near that of a mean uniform in [0, 1].
     noise_std: Positive = 0.3  # Of a reward.
 
