@@ -134,6 +134,5 @@ def test_load_finds_the_checkpoint_that_is_asked_for(debug_config, tmp_path):
 def test_an_unknown_run_is_one_line():
     with pytest.raises(ConfigError) as error:
         compad_jax.load("nowhere")
-    message = "'nowhere': no such agent or run; name a directory that train_main.py wrote, or one of"
-    assert str(error.value).startswith(message)
+    assert str(error.value).startswith("'nowhere': no such agent or run; name a directory that")
     assert "\n" not in str(error.value)

@@ -129,7 +129,14 @@ def test_main_job_writes_everything(folder):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted_and_resumed_equals_uninterrupted(folder, environment, tmp_path, number):
     process = _start(tmp_path, environment)
     metrics = tmp_path / "run" / "metrics.jsonl"

@@ -88,6 +88,7 @@ def test_only_the_package_is_installed(site, tmp_path):
     assert found == f"{site / 'compad_jax' / '__init__.py'}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["own_environment", "own_memory_rule"])
 def test_examples_run_from_outside(site, tmp_path, name):

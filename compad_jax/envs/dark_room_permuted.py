@@ -67,8 +67,9 @@ class DarkRoomPermuted:
     def tabular(self, task: jax.Array) -> TabularModel:
         """The task as tables over row * grid_size + column."""
         room = self._room.tabular(jnp.asarray(self._goal))
-        tables = room.next_state[:, task], room.probability[:, task], room.reward[:, task]
-        return TabularModel(*tables, room.terminal, room.initial)
+        by_move = room.next_state, room.probability, room.reward
+        by_action = (jnp.asarray(x)[:, task] for x in by_move)
+        return TabularModel(*by_action, room.terminal, room.initial)
 
     @property
     def num_stages(self) -> None:

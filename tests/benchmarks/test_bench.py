@@ -33,6 +33,7 @@ def results():
         return bench.measure("all", "configs/debug.py", _TINY)
 
 
+@pytest.mark.slow
 def test_every_measurement_says_what_it_is(results):
     found = {name: list(p["measurements"]) for name, p in results["suites"].items()}
     assert found == {"train": ["step"], "act": ["rollout", "long rollout"], "collect": ["mbie_eb"]}
@@ -44,6 +45,7 @@ def test_every_measurement_says_what_it_is(results):
             assert facts["shares"].keys() <= part["ceilings"].keys()
 
 
+@pytest.mark.slow
 def test_items_are_what_a_call_gets_done(results):
     items = {
         name: facts["items"]
@@ -59,6 +61,7 @@ def test_items_are_what_a_call_gets_done(results):
     assert late["median"] > 0
 
 
+@pytest.mark.slow
 def test_a_share_is_a_rate_over_a_ceiling(results):
     """Steps a second over those of the environments alone, from the numbers in the file."""
     part = results["suites"]["collect"]
@@ -68,6 +71,7 @@ def test_a_share_is_a_rate_over_a_ceiling(results):
     assert limit["unit"] == "environment steps/s"
 
 
+@pytest.mark.slow
 def test_results_make_tables_and_equal_themselves(results, tmp_path):
     path = str(tmp_path / "new" / "tiny.json")
     bench.check_writable(path)

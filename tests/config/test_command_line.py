@@ -134,7 +134,7 @@ _MISTAKES = [
 _WRONG_OVERRIDES = [
     (
         "env.foo=3",
-        "--config.env.foo: no such setting 'foo'; known there: dark_goals, delayed_bandit, grid_size",
+        "--config.env.foo: no such setting 'foo'; known there: dark_goals, delayed_bandit",
     ),
     ("foo=3", "--config.foo: no such setting 'foo'; known there: data, env, eval"),
     ("env.grid_size.x=3", "--config.env.grid_size.x: no such setting 'x'; known there: none"),

@@ -126,4 +126,4 @@ def test_final_observation_is_not_the_next_start():
 
 def test_settings_reach_the_environment(debug_config):
     config = debug_config.env.__class__(name="delayed_bandit", max_wait=300)
-    assert make_env(config) == DelayedBandit(10, 0.3, 50, 0, 300)
+    assert make_env(config) == DelayedBandit(10, 0.3, 50, -1, 300)

@@ -88,6 +88,7 @@ def _lines(directory):
         return [json.loads(line) for line in file]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_run_leaves_a_line(finished):
     lines = _lines(finished)
@@ -104,6 +105,7 @@ def test_every_run_leaves_a_line(finished):
     assert (finished / "results" / "figure.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_finished_runs_are_not_repeated(finished, monkeypatch):
     before = _lines(finished)

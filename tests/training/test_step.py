@@ -112,7 +112,7 @@ def test_a_batch_without_targets_has_no_loss_and_no_gradient(debug_config):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_one_device_equals_two_and_eight(debug_config, dropout):
     config = override(debug_config, model={"tf_dropout": dropout, "tf_attn_dropout": dropout})
     config = override(config, train={"log_every": 1})
