@@ -124,7 +124,7 @@ def run_suite(name: str, suite: Suite, runs: str, results: str) -> None:
             if arm.trained_as:
                 _copy_training(os.path.join(runs, f"{arm.trained_as}-{seed}"), workdir)
             line = {"suite": name, "arm": arm.name, "label": arm.label, "seed": seed}
-            line |= run_arm(config, arm, workdir, suite.conditions)
+            line |= run_arm(config, arm, workdir, (*suite.conditions, *arm.conditions))
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line | {"fingerprint": _fingerprint(config)}) + "\n")
             write_report(suite, read_lines(path), results)

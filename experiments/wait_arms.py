@@ -21,8 +21,10 @@ def ad(tokens: int) -> tuple[str, ...]:
     return ("model.memory_update=none", *lengths)
 
 
-def rules(num_latents: int, window: int = 20) -> tuple[Arm, ...]:
-    """Every memory, the slot gate first, with as many decoder tokens."""
+def rules(
+    num_latents: int, window: int = 20, of_the_gate: tuple[Condition, ...] = ()
+) -> tuple[Arm, ...]:
+    """Every memory, the slot gate first and with conditions of its own; then windows alone."""
     names = {
         "slot_gate": "slot gate",
         "replace": "replace",
@@ -37,6 +39,7 @@ def rules(num_latents: int, window: int = 20) -> tuple[Arm, ...]:
         Arm(name, label, () if name == "slot_gate" else (f"model.memory_update={name}",))
         for name, label in names.items()
     ]
+    remembering[0] = remembering[0]._replace(conditions=of_the_gate)
     windows = (num_latents + window, 120, 240)
     without = [Arm(f"ad_{n}", f"AD, window of {n}", ad(n)) for n in windows]
     return (*remembering, *without)

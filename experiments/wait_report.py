@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style
 from compad_jax.reports.tables import markdown_table
-from experiments.suites import Arm, Suite
+from experiments.suites import Arm, Condition, Suite
 
 Line = dict[str, Any]  # Of results.jsonl.
 _SELECTIONS = {"greedy": "greedy", "sample": "sampled"}
@@ -47,13 +47,19 @@ def _is_known(rows: list[tuple[Arm, list[Line]]], measure: Measure) -> bool:
     return any(summary[measure.key] is not None for c in conditions for summary in c.values())
 
 
+def _conditions(suite: Suite) -> list[Condition]:
+    """The suite's and then those of single arms, each once."""
+    every = (*suite.conditions, *(c for arm in suite.arms for c in arm.conditions))
+    return list(dict.fromkeys(every))
+
+
 def _table(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) -> str:
     """A row an arm and a way to act."""
     records = []
     for arm, runs in rows:
         for selection, label in _SELECTIONS.items():
             record = {"memory": arm.label, "acting": label, "runs": str(len(runs))}
-            for condition in suite.conditions:
+            for condition in _conditions(suite):
                 values = [
                     run["conditions"][condition.name][selection][measure.key]
                     for run in runs
@@ -93,7 +99,7 @@ def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) ->
     """A line an arm over the length of the wait, one panel a way to act."""
     figure = Figure(figsize=(9.5, 4.6), layout="constrained")
     figure.suptitle(suite.question, x=0.01, ha="left", size=10.5, weight="bold")
-    names = [condition.name for condition in suite.conditions]
+    names = [condition.name for condition in _conditions(suite)]
     for axes, (selection, label) in zip(
         figure.subplots(1, 2, sharey=True), _SELECTIONS.items(), strict=True
     ):

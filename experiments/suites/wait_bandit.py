@@ -13,7 +13,7 @@ SUITE = Suite(
     num_tokens=19_200_000,
     warmup_ratio=0.05,
     seeds=(0, 1, 2),
-    arms=rules(num_latents=12),
+    arms=rules(num_latents=12, of_the_gate=(gap(1_000_000, num_episodes=1, num_seeds=1),)),
     conditions=tuple(
         gap(wait, num_episodes=1, num_seeds=1) for wait in (0, 100, 1_000, 10_000, 100_000)
     ),

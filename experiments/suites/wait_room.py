@@ -13,11 +13,10 @@ SUITE = Suite(
     num_tokens=11_520_000,
     warmup_ratio=0.08,
     seeds=(0, 1, 2),
-    arms=rules(num_latents=10),
+    arms=rules(num_latents=10, of_the_gate=(gap(1_000_000, num_episodes=2, num_seeds=2),)),
     conditions=(
         *(gap(wait, num_episodes=4, num_seeds=8) for wait in (0, 100, 1_000, 10_000)),
         gap(100_000, num_episodes=2, num_seeds=4),
-        gap(1_000_000, num_episodes=2, num_seeds=2),
     ),
     report="wait_report",
 )
