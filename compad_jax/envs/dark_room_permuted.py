@@ -67,9 +67,11 @@ class DarkRoomPermuted:
     def tabular(self, task: jax.Array) -> TabularModel:
         """The task as tables over row * grid_size + column."""
         room = self._room.tabular(jnp.asarray(self._goal))
-        by_move = room.next_state, room.probability, room.reward
-        by_action = (jnp.asarray(x)[:, task] for x in by_move)
-        return TabularModel(*by_action, room.terminal, room.initial)
+        return room._replace(
+            next_state=jnp.asarray(room.next_state)[:, task],
+            probability=room.probability[:, task],
+            reward=room.reward[:, task],
+        )
 
     @property
     def num_stages(self) -> None:
