@@ -1,11 +1,13 @@
 """What each trick for CPUs is worth: the training step with it and without it.
 
     python -m benchmarks.tricks --config configs/small.py --json results/cpu_tricks.json
+    python -m benchmarks.tricks --against ../other_checkout --json results/against.json
 
 Every variant trains in a process of its own; the processes take turns, so that all see the same
 minutes of the machine. `step` is the time of a step without the trick over that with it, `start`
 the same of the seconds until the first step, compiled without a cache. Read the first for what a
-trick gains in training, the second for what it costs or gains before.
+trick gains in training, the second for what it costs or gains before. The second command compares
+this checkout as a whole with another one that has this program, in the same way.
 """
 
 import argparse
@@ -105,15 +107,16 @@ def serve(trick: str, path: str, data: str) -> None:
 
 
 class _Variant:
-    """A process that trains without one trick."""
+    """A process that trains without one trick, in this checkout or another."""
 
-    def __init__(self, trick: str, path: str, data: str, cache: str) -> None:
+    def __init__(self, trick: str, path: str, data: str, cache: str, checkout: str = ".") -> None:
         command = [sys.executable, "-m", "benchmarks.tricks", "--serve", trick]
         self._process = subprocess.Popen(
             [*command, "--config", path, "--data", data],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=checkout,
             env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
         )
         self.start_seconds, self.step_seconds = self._read("ready"), list[float]()
@@ -149,20 +152,45 @@ def measure(path: str, rounds: int) -> dict[str, Any]:
     Returns:
         What is written as JSON: hardware, versions, commit, and a row a trick.
     """
-    from compad_jax.backend import provenance
-
     with tempfile.TemporaryDirectory() as folder:
         data = os.path.join(folder, "histories")
         new = lambda trick: _Variant(trick, path, data, tempfile.mkdtemp(dir=folder))  # noqa: E731
         new(ALL).close()  # Collects the histories, once for all.
         variants = {trick: new(trick) for trick in (ALL, *TRICKS)}
-        for number in range(rounds):
-            order = list(variants.values())
-            for variant in order if number % 2 == 0 else order[::-1]:
-                variant.measure()
-        for variant in variants.values():
-            variant.close()
+        _take_turns(list(variants.values()), rounds)
     base = variants[ALL]
+    return _facts(path, base) | {"tricks": [_row(trick, base, variants[trick]) for trick in TRICKS]}
+
+
+def measure_against(checkout: str, path: str, rounds: int) -> dict[str, Any]:
+    """Measures this checkout against another: arguments and result as in `measure`."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def new(place: str) -> _Variant:
+            apart = [tempfile.mkdtemp(dir=folder) for _ in range(2)]
+            return _Variant(ALL, path, os.path.join(apart[0], "histories"), apart[1], place)
+
+        here, there = new("."), new(checkout)
+        _take_turns([here, there], rounds)
+    from compad_jax.backend import provenance
+
+    commit = provenance.describe_commit(os.path.join(checkout, "train_main.py"))
+    return _facts(path, here) | {"against": _row(str(commit), here, there)}
+
+
+def _take_turns(variants: list[_Variant], rounds: int) -> None:
+    """Measures all of them, in turn, and ends their processes."""
+    for number in range(rounds):
+        for variant in variants if number % 2 == 0 else variants[::-1]:
+            variant.measure()
+    for variant in variants:
+        variant.close()
+
+
+def _facts(path: str, base: _Variant) -> dict[str, Any]:
+    """Where it was measured, and what the others are compared with."""
+    from compad_jax.backend import provenance  # Not before a served trick has set JAX up.
+
     return {
         "config": path,
         "hardware": provenance.describe_hardware(),
@@ -170,7 +198,6 @@ def measure(path: str, rounds: int) -> dict[str, Any]:
         "commit": provenance.describe_commit(),
         "step_seconds": statistics.median(base.step_seconds),
         "start_seconds": base.start_seconds,
-        "tricks": [_row(trick, base, variants[trick]) for trick in TRICKS],
     }
 
 
@@ -202,17 +229,21 @@ def main() -> None:
     parser.add_argument("--config", default="configs/small.py")
     parser.add_argument("--json", default="results/cpu_tricks.json", help="where to write")
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--against", metavar="CHECKOUT", help="compare with it instead")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--data", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(arguments.serve, arguments.config, arguments.data)
         return
-    facts = measure(arguments.config, arguments.rounds)
+    if arguments.against:
+        facts = measure_against(arguments.against, arguments.config, arguments.rounds)
+    else:
+        facts = measure(arguments.config, arguments.rounds)
     with open(arguments.json, "w", encoding="utf-8") as file:
         json.dump(facts, file, indent=2)
         file.write("\n")
-    for row in facts["tricks"]:
+    for row in facts["tricks"] if "tricks" in facts else [facts["against"]]:
         print(f"{row['trick']:<44} step x {row['step']:.3f}  start x {row['start']:.2f}")
 
 
