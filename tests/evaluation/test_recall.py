@@ -137,3 +137,9 @@ def test_nothing_is_said_of_what_is_not_known():
     known = Reference(np.array([4.0]), np.ones((1, 4)), np.ones(1), 1)
     first = Recall(*(x[:1] for x in recall))
     assert set(summarise_recall(first, known).values()) == {None}  # No wait before it.
+
+
+def test_a_rooms_first_episode_has_no_wait_behind_it(debug_config):
+    for env, first in ((_ROOM, 1), (_BANDIT, 0)):
+        env, _, _, state = _start(override(debug_config, env=env))
+        assert make_reference(env, jax.device_get(state.tasks)).first_episode == first
