@@ -111,7 +111,7 @@ MUTATIONS = (
     ),
     Mutation(
         "UCB counts distraction steps",
-        "compad_jax/sources/ucb.py",
+        "compad_jax/sources/arms.py",
         " * ~timestep.distracted[:, None]",
         "",
         ("tests/sources/test_ucb.py",),
@@ -209,9 +209,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a finished episode goes on",
-        "compad_jax/evaluation/rollout.py",
-        "episode=tally.episode + seen.done,",
-        "episode=tally.episode + (seen.done & False),",
+        "compad_jax/evaluation/tally.py",
+        "episode=tally.episode + timestep.done,",
+        "episode=tally.episode + (timestep.done & False),",
         ("tests/evaluation/test_rollout.py", "tests/evaluation/test_episodes.py"),
     ),
     Mutation(
@@ -259,8 +259,8 @@ MUTATIONS = (
     Mutation(
         "what is sat out is not remembered",
         "compad_jax/models/act.py",
-        "        memory=memory, embeddings=embeddings, num_compressions=window.num_compressions + 1\n",
-        "        embeddings=embeddings, num_compressions=window.num_compressions + 1\n",
+        "        memory=memory, embeddings=embeddings, num_comp",
+        "        embeddings=embeddings, num_comp",
         ("tests/evaluation/test_recall.py",),
     ),
     Mutation(
