@@ -1,6 +1,7 @@
 """Collects the evaluations of finished runs into one small results file.
 
     python -m experiments.collect_results small_splits runs/small runs/small_seed_1
+    python -m experiments.collect_results choice runs/small --split validation
 
 It writes `results/NAME/evaluations.json`: a list of the summaries of all evaluations, in the
 order of the runs, each with the name of its run. Of the tasks only the worst is kept, so that
@@ -12,6 +13,7 @@ import json
 import os
 from typing import Any
 
+from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.finished_runs import load_run
 
@@ -19,24 +21,28 @@ Summary = dict[str, Any]
 _LEFT_OUT = ("per_task", "criteria")
 
 
-def collect(runs: list[str]) -> list[Summary]:
+def collect(runs: list[str], split: str = "held_out") -> list[Summary]:
     """The summaries of all evaluations of some runs.
 
     Args:
         runs: run directories, each with finished evaluations.
+        split: of the tasks; evaluations of others are left out.
 
     Returns:
         The contents of each `summary.json` without `per_task` and `criteria`, and with
         `worst_task` and, where it was measured, `timing`.
 
     Raises:
-        ConfigError: a run has no readable evaluation.
+        ConfigError: a run has no readable evaluation, or none on this split.
     """
+    chosen = [(run, s) for run in runs for s, _ in load_run(run) if s["split"] == split]
+    for run in runs:
+        if run not in dict(chosen):
+            raise ConfigError(f"{run}: no evaluation on {split} tasks")
     return [
         {key: value for key, value in summary.items() if key not in _LEFT_OUT}
         | {"run": os.path.basename(os.path.normpath(run)), "worst_task": worst_task(summary)}
-        for run in runs
-        for summary, _ in load_run(run)
+        for run, summary in chosen
     ]
 
 
@@ -55,9 +61,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name", help="the file is results/NAME/evaluations.json")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories")
+    parser.add_argument("--split", default="held_out", help="of the tasks (held_out)")
     arguments = parser.parse_args()
     with one_line_errors():
-        summaries = collect(arguments.runs)
+        summaries = collect(arguments.runs, arguments.split)
     directory = os.path.join("results", arguments.name)
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, "evaluations.json")

@@ -39,6 +39,16 @@ def test_evaluations_are_kept_without_what_makes_them_large(run, summaries):
     assert evaluation_tables.splits(collected) == evaluation_tables.splits(whole)
 
 
+def test_other_splits_are_left_out(run, tmp_path, summaries):
+    name = summaries[0]["name"]
+    path = tmp_path / "runs" / "small" / "eval" / name / "summary.json"
+    path.write_text(json.dumps(summaries[0] | {"split": "validation"}))
+    assert [s["action_selection"] for s in collect_results.collect([run])] == ["sample"]
+    assert len(collect_results.collect([run], "validation")) == 1
+    with pytest.raises(ConfigError, match=r"small: no evaluation on train tasks$"):
+        collect_results.collect([run], "train")
+
+
 def test_the_worst_task_without_an_optimum_has_the_lowest_return():
     tasks = [{"mean_return": value, "final_fraction_of_optimum": None} for value in (2.0, 1.0, 3.0)]
     assert collect_results.worst_task({"per_task": tasks})["mean_return"] == 1.0
