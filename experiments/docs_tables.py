@@ -32,7 +32,13 @@ from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.wording import Summary
 from experiments import evaluation_tables
 
-PAGES = ("README.md", "docs/design.md", "docs/performance.md", "docs/why_it_failed.md")
+PAGES = (
+    "README.md",
+    "docs/design.md",
+    "docs/performance.md",
+    "docs/results.md",
+    "docs/why_it_failed.md",
+)
 BENCH = "results/bench/cpu.json"
 
 _BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
