@@ -1,6 +1,7 @@
 """Runs an experiment: arms x seeds on equal budgets; table, figure and a line a run.
 
     python -m experiments.ablate --suite why_it_failed
+    python -m experiments.ablate --suite wait_room --arms slot_gate replace --seeds 0
 
 Started again it goes on: a training under way resumes, a finished run is not repeated.
 """
@@ -13,11 +14,12 @@ import os
 import pkgutil
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from compad_jax.backend import process
 from compad_jax.config import Config, from_dict, to_dict
-from compad_jax.config.checks import ConfigError, differences
+from compad_jax.config.checks import ConfigError, differences, require
 from compad_jax.config.command_line import load_config, one_line_errors
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.histories.sampler import plan_segments
@@ -101,7 +103,14 @@ def tokens_a_step(config: Config) -> float:
     return config.train.train_batch_size * window
 
 
-def run_suite(name: str, suite: Suite, runs: str, results: str) -> None:
+def run_suite(
+    name: str,
+    suite: Suite,
+    runs: str,
+    results: str,
+    arms: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> None:
     """Runs what is missing and rewrites the report after every run.
 
     Args:
@@ -109,14 +118,21 @@ def run_suite(name: str, suite: Suite, runs: str, results: str) -> None:
         suite: what to run.
         runs: directory of the run directories.
         results: directory of `results.jsonl` and the report.
+        arms: names of those to run now; None: all.
+        seeds: those to run now; None: all.
 
     Raises:
-        ConfigError: a finished run was made with other settings.
+        ConfigError: a finished run was made with other settings, or an arm or seed is unknown.
     """
+    known = [arm.name for arm in suite.arms]
+    for arm_name in arms or ():
+        require(arm_name in known, f"--arms {arm_name}: known are {', '.join(known)}")
+    for number in seeds or ():
+        require(number in suite.seeds, f"--seeds {number}: the suite has {suite.seeds}")
     os.makedirs(results, exist_ok=True)
     path = os.path.join(results, _LINES)
-    for seed in suite.seeds:
-        for arm in suite.arms:
+    for seed in seeds or suite.seeds:
+        for arm in (arm for arm in suite.arms if not arms or arm.name in arms):
             config = configure_run(suite, arm, seed, runs)
             if _is_finished(path, config, arm, seed):
                 continue
@@ -239,6 +255,8 @@ def main() -> None:
     parser.add_argument("--suite", required=True, help="its name")
     parser.add_argument("--runs", help="directory of the trainings (runs/SUITE)")
     parser.add_argument("--results", help="directory of the report (results/SUITE)")
+    parser.add_argument("--arms", nargs="+", help="those to run now (all)")
+    parser.add_argument("--seeds", nargs="+", type=int, help="those to run now (all)")
     arguments = parser.parse_args()
     name = arguments.suite
     with one_line_errors():
@@ -247,7 +265,7 @@ def main() -> None:
         runs = arguments.runs or os.path.join("runs", name)
         results = arguments.results or os.path.join("results", name)
         try:
-            run_suite(name, suite, runs, results)
+            run_suite(name, suite, runs, results, arguments.arms, arguments.seeds)
         except (Interrupted, KeyboardInterrupt) as stopped:
             print(f"{stopped or 'stopped'}; the same command goes on")
         else:

@@ -59,6 +59,30 @@ def test_a_new_setting_leaves_finished_runs_valid(monkeypatch):
     assert ablate._fingerprint(config) == before  # As by default, so it does not count.
 
 
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"arms": ["bare"]}, "--arms bare: known are base, hasty, rate"),
+        ({"seeds": [7]}, "--seeds 7"),
+    ],
+)
+def test_unknown_arms_and_seeds(tmp_path, chosen, message):
+    with pytest.raises(ConfigError, match=message):
+        ablate.run_suite("tiny", _tiny(tmp_path), str(tmp_path), str(tmp_path), **chosen)
+
+
+def test_only_what_is_chosen_is_run(tmp_path, monkeypatch):
+    ran = []
+    line = {"fingerprint": ""}
+    monkeypatch.setattr(
+        ablate, "run_arm", lambda config, arm, *_: ran.append((arm.name, config.train.seed)) or line
+    )
+    monkeypatch.setattr(ablate, "write_report", lambda *_: "")
+    chosen = {"arms": ["rate", "base"], "seeds": [1]}
+    ablate.run_suite("tiny", _tiny(tmp_path), str(tmp_path), str(tmp_path), **chosen)
+    assert ran == [("base", 1), ("rate", 1)]
+
+
 def test_unknown_suite():
     with pytest.raises(ConfigError, match=r"--suite nothing: known are .*why_it_failed"):
         ablate.load_suite("nothing")
