@@ -73,10 +73,12 @@ def test_unknown_arms_and_seeds(tmp_path, chosen, message):
 
 def test_only_what_is_chosen_is_run(tmp_path, monkeypatch):
     ran = []
-    line = {"fingerprint": ""}
-    monkeypatch.setattr(
-        ablate, "run_arm", lambda config, arm, *_: ran.append((arm.name, config.train.seed)) or line
-    )
+
+    def run_arm(config, arm, *_):
+        ran.append((arm.name, config.train.seed))
+        return {}
+
+    monkeypatch.setattr(ablate, "run_arm", run_arm)
     monkeypatch.setattr(ablate, "write_report", lambda *_: "")
     chosen = {"arms": ["rate", "base"], "seeds": [1]}
     ablate.run_suite("tiny", _tiny(tmp_path), str(tmp_path), str(tmp_path), **chosen)
