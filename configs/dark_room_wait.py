@@ -19,8 +19,10 @@ def get_config():
     config.env.max_wait = 300
     config.source.name = "staged_search"
     config.source.num_steps = 1600
+    # Little noise: a student that samples is as unsteady as its teachers were on average.
     config.source.staged_search.spread_random_actions = True
-    config.source.staged_search.random_action_rate = 0.2
+    config.source.staged_search.random_action_rate = 0.05
+    config.source.staged_search.final_random_action_rate = 0.0
     config.model.memory_update = "slot_gate"
     config.model.tf_n_layer = 2
     config.model.encoder_n_layer = 1
