@@ -4,7 +4,7 @@
     python eval_main.py --config configs/dark_room_wait.py --workdir runs/dark_room_wait \\
         --config.env.wait=100000
 
-The goal pays once an episode; then the environment moves the agent at random for 1 to 300 steps
+The goal pays once an episode; then the environment moves the agent at random for up to 300 steps
 (log-uniformly), and the next episode starts in the centre. The second command has waits of
 100,000 steps. About five minutes on two CPU cores; what to expect is in results/wait_room.
 """

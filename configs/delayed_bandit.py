@@ -4,7 +4,7 @@
 
 About three minutes on two CPU cores, collecting included; what to expect is in
 results/families. There is no wait unless one is asked for: --config.env.max_wait=300 trains
-with waits of 1 to 300 steps, log-uniformly, and --config.env.wait=1000 has waits of 1,000.
+with waits of up to 300 steps, log-uniformly, and --config.env.wait=1000 has waits of 1,000.
 """
 
 from compad_jax.config import default_config

@@ -49,7 +49,7 @@ class EnvConfig:
     # Steps in which the environment acts by itself: a bandit's between its pulls, a dark room's
     # after the last reward of an episode, which ends with them. -1: as max_wait says.
     wait: Annotated[int, Range(-1, 2**31 - 2**20)] = -1
-    max_wait: Natural = 0  # Drawn log-uniformly from 1..max_wait, every episode; 0: no wait.
+    max_wait: Natural = 0  # Drawn from 0..max_wait, every episode, log-uniformly; 0: no wait.
     grid_size: Count = 9
     horizon: Count = 20  # Environment steps of an episode.
     start: Annotated[str, Choice(("center", "corner", "random"))] = "center"

@@ -18,13 +18,13 @@ def draw_wait(key: jax.Array, wait: int, max_wait: int) -> jax.Array:
     Args:
         key: PRNG key, consumed.
         wait: steps of every wait; negative: they are drawn.
-        max_wait: they are drawn log-uniformly from 1..max_wait; 0: there is no wait.
+        max_wait: they are drawn from 0..max_wait, so that n + 1 is log-uniform; 0: there is no wait.
     """
     if wait >= 0 or not max_wait:
         return jnp.asarray(max(wait, 0), jnp.int32)
-    size = jax.random.uniform(key, maxval=math.log(max_wait + 1))
+    size = jax.random.uniform(key, maxval=math.log(max_wait + 2))
     # Rounding may lead to max_wait + 1.
-    return jnp.clip(jnp.exp(size).astype(jnp.int32), 1, max_wait)
+    return jnp.minimum(jnp.exp(size).astype(jnp.int32) - 1, max_wait)
 
 
 def longest_wait(wait: int, max_wait: int) -> int:

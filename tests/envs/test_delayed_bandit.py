@@ -86,10 +86,9 @@ def test_waits_are_log_uniform():
     reset = jax.jit(jax.vmap(lambda k: env.reset(k, None)[0].wait))
     counts = np.bincount(np.asarray(reset(random_keys(num_episodes))), minlength=21)
     assert len(counts) == 21
-    assert counts[0] == 0
-    wait = np.arange(1, 21)
-    expected = num_episodes * np.log((wait + 1) / wait) / np.log(21)
-    assert scipy.stats.chisquare(counts[1:], expected).pvalue > 1e-3
+    wait = np.arange(21)
+    expected = num_episodes * np.log((wait + 2) / (wait + 1)) / np.log(22)
+    assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
 
 
 def test_tasks_are_drawn_from_their_numbers():
