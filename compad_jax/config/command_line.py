@@ -36,7 +36,7 @@ def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> 
     """Runs a program on the command line; with --help, prints its usage, or its file's."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(usage or sys.modules[main.__module__].__doc__)
-        print("Every setting and its default: compad_jax/config.py")
+        print("Every setting and its default: compad_jax/config/settings.py")
         return
     try:
         with one_line_errors():

@@ -18,7 +18,7 @@ def draw_wait(key: jax.Array, wait: int, max_wait: int) -> jax.Array:
     Args:
         key: PRNG key, consumed.
         wait: steps of every wait; negative: they are drawn.
-        max_wait: they are drawn from 0..max_wait, so that n + 1 is log-uniform; 0: there is no wait.
+        max_wait: they are drawn from 0..max_wait, log-uniformly if one is added; 0: none.
     """
     if wait >= 0 or not max_wait:
         return jnp.asarray(max(wait, 0), jnp.int32)

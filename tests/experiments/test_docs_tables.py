@@ -146,10 +146,13 @@ def test_splits_have_a_row_a_run_and_their_mean(summaries):
 
 def test_splits_without_an_optimum_show_returns(summaries):
     unknown = {"final_fraction_of_optimum": None, "final_fraction_ci95": None}
+    unknown |= {"mean_return_ci95": [6.0, 8.0]}
     tasks = [{"mean_return": 3.0, "final_fraction_of_optimum": None}, {"mean_return": 2.5}]
     without = [s | unknown | {"mean_return": 7.0, "per_task": tasks} for s in _splits(summaries)]
     *rows, mean = _cells(evaluation_tables.splits(without))
-    assert all(row[3:] == ["7.00", "2.50", "7.00", "2.50"] for row in rows)
+    assert all(
+        row[3:] == ["7.00 [6.00, 8.00]", "2.50", "7.00 [6.00, 8.00]", "2.50"] for row in rows
+    )
     assert mean[3] == "7.00 [7.00, 7.00]"
 
 
@@ -159,7 +162,8 @@ def test_a_split_is_not_shown_twice(summaries):
 
 
 def test_tasks_are_of_any_environment(summaries):
-    first = summaries[0] | {"env": "bandit", "mean_return": 31.25}
+    no_regrets = {"first_regret": None, "source_first_regret": None}
+    first = summaries[0] | {"env": "bandit", "mean_return": 31.25} | no_regrets
     unknown = first | {"final_fraction_of_optimum": None, "final_fraction_ci95": None}
     known_row, unknown_row = _cells(evaluation_tables.tasks([first, unknown]))
     assert known_row[1:4] == ["bandit", first["source"], first["action_selection"]]
