@@ -44,7 +44,7 @@ def write_curve(
     source: Source,
     lengths: np.ndarray,
     compressions: np.ndarray,
-    more: dict[str, np.ndarray],
+    more: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Writes `curve.csv`, a line an episode; a field is empty where nothing is known.
 
@@ -65,7 +65,7 @@ def write_curve(
         "source_return": _means(source.curve),
         "mean_length": _means(lengths),
         "num_compressions": [f"{x:g}" for x in np.floor(compressions.mean((1, 2)))],
-        **{name: _means(values) for name, values in more.items()},
+        **{name: _means(values) for name, values in (more or {}).items()},
     }
     with open(os.path.join(directory, "curve.csv"), "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
