@@ -7,7 +7,6 @@ evaluation of the run found.
 """
 
 import argparse
-import json
 import os
 import shutil
 from typing import Any
@@ -51,9 +50,8 @@ def _card(name: str, run: str, evaluations: list[Summary]) -> str:
     first = evaluations[0]
     config, optimum = first["config"], first["optimum_mean"]
     own = config["source"]
-    with open(os.path.join(run, "timing.json"), encoding="utf-8") as file:
-        timing = json.load(file)
     held_out = [s for s in evaluations if s["split"] == "held_out"]
+    held_out.sort(key=lambda s: (s["config"]["env"]["wait"], s["action_selection"]))
     if not held_out:
         raise ConfigError(f"{run}: was not evaluated on held-out tasks")
     tokens = own["num_steps"] * config["train"]["train_batch_size"]
@@ -69,9 +67,8 @@ A {first["method"]} policy of {first["num_parameters"]:,} parameters, memory rul
 - **Data**: histories of `{own["name"]}`, {own["num_streams"]} a task, {own["num_steps"]:,} steps \
 each; split seed {config["env"]["split_seed"]}. Held-out tasks were never trained on and chose \
 nothing.
-- **Budget**: {config["train"]["train_timesteps"]:,} steps, {tokens / 1e6:.1f} million tokens, \
-{timing["seconds"]["train"]:.0f} s of training on {timing["hardware"]}; commit \
-{timing["commit"]}.
+- **Budget**: {config["train"]["train_timesteps"]:,} steps, {tokens / 1e6:.1f} million tokens; \
+training seed {config["train"]["seed"]}; commit {first["commit"]}, {first["hardware"]}.
 
 On held-out tasks (mean optimum of an episode \
 {"not known" if optimum is None else f"{optimum:.2f}"}):
@@ -91,12 +88,14 @@ def _row(summary: Summary) -> dict[str, str]:
     final = share(summary["final_fraction_of_optimum"])
     env = summary["config"]["env"]
     wait = f"up to {env['max_wait']:,}" if env["wait"] < 0 else f"{env['wait']:,}"
+    if not env["max_wait"] and env["wait"] <= 0:
+        wait = "none"
     row = {
         "acting": summary["action_selection"],
         "tasks": str(summary["num_tasks"]),
         "seeds": str(summary["num_seeds"]),
         "episodes": str(summary["num_episodes"]),
-        "wait": wait if env["max_wait"] or env["wait"] > 0 else "none",
+        "wait": wait,
         "share of the optimum": f"{final} [{', '.join(map(share, interval))}]"
         if interval
         else final,

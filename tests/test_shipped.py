@@ -43,9 +43,6 @@ def config(debug_config, tmp_path, monkeypatch):
     with Checkpoints("run") as checkpoints:
         step = config.train.train_timesteps
         checkpoints.save(step, make_model(config)[1], {"step": step}, 0.0)
-    pathlib.Path("run/timing.json").write_text(
-        '{"seconds": {"train": 9}, "hardware": "a computer", "commit": "abc"}'
-    )
     evaluate(config, "run")
     ship("small_room", "run", "agents")
     return config
