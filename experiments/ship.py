@@ -7,13 +7,14 @@ evaluation of the run found.
 """
 
 import argparse
+import dataclasses
 import os
-import shutil
 from typing import Any
 
 import jax
 from flax import serialization
 
+from compad_jax.config import save_json
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.finished_runs import load_run
@@ -38,7 +39,9 @@ def ship(name: str, run: str, directory: str = "compad_jax/agents") -> str:
     require(len(data) < _LARGEST, f"{run}: {len(data)} bytes of parameters; at most {_LARGEST}")
     folder = os.path.join(directory, name)
     os.makedirs(folder, exist_ok=True)
-    shutil.copy(os.path.join(run, "config.json"), folder)
+    # A first look takes seconds, however long the evaluations of the run were.
+    few = dataclasses.replace(config.eval, num_seeds=2, num_episodes=4)
+    save_json(dataclasses.replace(config, eval=few), os.path.join(folder, "config.json"))
     with open(os.path.join(folder, "params.msgpack"), "wb") as file:
         file.write(data)
     with open(os.path.join(folder, "card.md"), "w", encoding="utf-8") as text:

@@ -37,7 +37,7 @@ def config(debug_config, tmp_path, monkeypatch):
         debug_config,
         env=_ROOM,
         source={"name": "staged_search"},
-        eval={"num_seeds": 2, "num_episodes": 3},
+        eval={"num_seeds": 2, "num_episodes": 4},  # As agents are shipped.
     )
     claim_workdir(config, "run")
     with Checkpoints("run") as checkpoints:
@@ -69,7 +69,7 @@ def test_other_waits_are_evaluated_apart_and_against_the_same_source(config):
     again = override(config, env={"wait": 40})
     directories = evaluate(again, "run")
     names = [os.path.basename(x) for x in directories]
-    assert names == ["held_out-greedy-3-wait=40", "held_out-sample-3-wait=40"]
+    assert names == ["held_out-greedy-4-wait=40", "held_out-sample-4-wait=40"]
     plain = list(_returns(evaluate(config, "run")))
     assert [row[3] for row in _returns(directories)] == [row[3] for row in plain]
     assert len(os.listdir("data")) == 1
