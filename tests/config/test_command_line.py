@@ -259,4 +259,5 @@ def test_help_prints_the_usage_and_runs_nothing(word, monkeypatch, capsys):
     run_program(main)
     shown = capsys.readouterr().out
     assert __doc__ in shown
-    assert "config.py" in shown
+    place = shown.split("default: ")[1].strip()
+    assert os.path.exists(place)
