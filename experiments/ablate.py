@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from compad_jax.backend import process
-from compad_jax.config import Config, from_dict, to_dict
+from compad_jax.config import Config, to_dict
 from compad_jax.config.checks import ConfigError, differences, require
 from compad_jax.config.command_line import load_config, one_line_errors
 from compad_jax.evaluation.evaluate_run import evaluate
@@ -95,6 +95,11 @@ def configure_run(suite: Suite, arm: Arm, seed: int, runs: str = "") -> Config:
     return load_config(path, (*overrides, *budget))
 
 
+def under(arm: Arm, condition: Condition) -> Arm:
+    """The arm with the settings of a condition."""
+    return arm._replace(overrides=(*arm.overrides, *condition.overrides))
+
+
 def tokens_a_step(config: Config) -> float:
     """Expected number of targets in a batch."""
     plan = plan_segments(config)
@@ -140,27 +145,26 @@ def run_suite(
             if arm.trained_as:
                 _copy_training(os.path.join(runs, f"{arm.trained_as}-{seed}"), workdir)
             line = {"suite": name, "arm": arm.name, "label": arm.label, "seed": seed}
-            line |= run_arm(config, arm, workdir, (*suite.conditions, *arm.conditions))
+            tests = {
+                condition.name: configure_run(suite, under(arm, condition), seed, runs)
+                for condition in (*suite.conditions, *arm.conditions)
+            }
+            line |= run_arm(config, arm, workdir, tests)
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line | {"fingerprint": _fingerprint(config)}) + "\n")
             write_report(suite, read_lines(path), results)
 
 
-def run_arm(
-    config: Config, arm: Arm, workdir: str, conditions: tuple[Condition, ...] = ()
-) -> dict[str, Any]:
-    """Trains and evaluates; returns what there is to say of the run."""
+def run_arm(config: Config, arm: Arm, workdir: str, tests: dict[str, Config]) -> dict[str, Any]:
+    """Trains, evaluates by `tests` or, if there is none, as trained; returns what to say of it."""
     start = time.monotonic()
     train(config, workdir, arm.builders)
     trained = time.monotonic()
     metrics = read_metrics(workdir)[-1]
     returns: dict[str, Any]
-    if conditions:
-        evaluations = {
-            condition.name: _evaluate(override(config, condition.overrides), arm, workdir)
-            for condition in conditions
-        }
-        any_summary = evaluations[conditions[0].name]["sample"]
+    if tests:
+        evaluations = {name: _evaluate(tested, arm, workdir) for name, tested in tests.items()}
+        any_summary = next(iter(evaluations.values()))["sample"]
         returns = {
             "conditions": {
                 name: {selection: _pick(s, _RECALL) for selection, s in summaries.items()}
@@ -196,16 +200,6 @@ def _evaluate(config: Config, arm: Arm, workdir: str) -> dict[str, Any]:
 
 def _pick(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: values[name] for name in names}
-
-
-def override(config: Config, overrides: tuple[str, ...]) -> Config:
-    """The settings with some replaced, each written as `group.field=value`."""
-    values = to_dict(config)
-    for item in overrides:
-        path, text = item.split("=", 1)
-        group, name = path.split(".")
-        values[group][name] = type(values[group][name])(text)
-    return from_dict(values)
 
 
 def write_report(suite: Suite, lines: list[dict[str, Any]], directory: str) -> str:

@@ -97,9 +97,9 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     if path and checkpoint:
         raise ConfigError("--checkpoint: has settings of its own; leave --config FILE out")
     values = default_config()
-    if checkpoint:
-        trained = trained_directory(checkpoint) / "config.json"
-        values.update(to_dict(load_json(str(trained))))
+    folder = trained_directory(checkpoint) if checkpoint else None
+    if folder:
+        values.update(to_dict(load_json(str(folder / "config.json"))))
     if path:
         _update(values, _run_config_file(path))
     parser = flags.FlagValues()
@@ -123,12 +123,11 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         return Arguments(Config(), parser.workdir, compare=tuple(positional))
     if positional:
         raise ConfigError(f"stray argument {positional[0]!r}: write --name=value")
-    if not path and not checkpoint:
+    if not path and not folder:
         raise ConfigError("--config FILE is missing, for example --config configs/small.py")
     config = from_dict((overridden.value or values).to_dict())
     workdir = parser.workdir
-    if checkpoint and not workdir:
-        folder = trained_directory(checkpoint)
+    if folder and not workdir:
         workdir = os.path.join("runs", folder.name) if is_shipped(folder) else checkpoint
     workdir = workdir or _default_workdir(path, from_file, to_dict(config))
     return Arguments(config, workdir, checkpoint)

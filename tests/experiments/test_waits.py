@@ -31,7 +31,7 @@ def test_arms_cost_the_same_and_conditions_can_be_evaluated(name):
         tokens = config.train.train_timesteps * ablate.tokens_a_step(config)
         assert tokens == pytest.approx(suite.num_tokens, rel=0.02)
         for condition in (*suite.conditions, *arm.conditions):
-            tested = ablate.override(config, condition.overrides)
+            tested = ablate.configure_run(suite, ablate.under(arm, condition), 0)
             changed = {path for path, *_ in differences(to_dict(config), to_dict(tested))}
             assert {path for path in changed if not path.startswith("eval.")} <= allowed
             assert str(tested.env.wait) == condition.name

@@ -28,19 +28,25 @@ def _embeddings(policy, seed):
     return np.random.default_rng(seed).normal(size=(2, 7, policy.config.tf_n_embd))
 
 
-@pytest.mark.parametrize("rule", list(numpy_policy.UPDATES))
-def test_two_compressions(debug_config, rule):
-    policy, params = _make_model(debug_config, rule)
+def _write_twice(policy, params, segments):
+    """The memory after two segments [B, L, D], and what it shows."""
     mask = np.arange(7) < np.array(_LENGTHS)[:, None]
 
     @jax.jit
-    def write_twice(first, second):
+    def write(first, second):
         memory = apply_method(policy, params, "initial_memory", 2)
-        memory = apply_method(policy, params, "write", memory, first, mask)
-        return apply_method(policy, params, "write", memory, second, mask)
+        for segment in (first, second):
+            memory = apply_method(policy, params, "write", memory, segment, mask)
+        return memory, apply_method(policy, params, "read", memory)
 
+    return write(*(jnp.asarray(x, jnp.float32) for x in segments))
+
+
+@pytest.mark.parametrize("rule", list(numpy_policy.UPDATES))
+def test_two_compressions(debug_config, rule):
+    policy, params = _make_model(debug_config, rule)
     segments = [_embeddings(policy, seed) for seed in (1, 2)]
-    written = write_twice(*(jnp.asarray(x, jnp.float32) for x in segments))
+    written, _ = _write_twice(policy, params, segments)
     exact = jax.tree.map(np.float64, params)
     for row, length in enumerate(_LENGTHS):
         memory = exact["memory"]["initial_latents"]
@@ -54,17 +60,8 @@ def test_two_compressions(debug_config, rule):
 def test_two_segments_of_other_families(debug_config, rule):
     """What is kept after two segments, and what is shown of it."""
     policy, params = _make_model(debug_config, rule)
-    mask = np.arange(7) < np.array(_LENGTHS)[:, None]
-
-    @jax.jit
-    def write_twice(first, second):
-        memory = apply_method(policy, params, "initial_memory", 2)
-        memory = apply_method(policy, params, "write", memory, first, mask)
-        memory = apply_method(policy, params, "write", memory, second, mask)
-        return memory, apply_method(policy, params, "read", memory)
-
     segments = [_embeddings(policy, seed) for seed in (1, 2)]
-    written, shown = write_twice(*(jnp.asarray(x, jnp.float32) for x in segments))
+    written, shown = _write_twice(policy, params, segments)
     exact, config = jax.tree.map(np.float64, params), policy.config
     p = exact["memory"]
     for row, length in enumerate(_LENGTHS):
