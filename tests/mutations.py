@@ -252,8 +252,8 @@ MUTATIONS = (
     Mutation(
         "waits are uniform, not log-uniform",
         "compad_jax/envs/waiting.py",
-        "    return jnp.minimum(jnp.exp(size).astype(jnp.int32) - 1, max_wait)\n",
-        "    return jnp.minimum((size * max_wait / 6).astype(jnp.int32), max_wait)\n",
+        "        return jnp.minimum(jnp.exp(size).astype(jnp.int32) - 1, self.max_wait)\n",
+        "        return jnp.minimum((size * 50).astype(jnp.int32), self.max_wait)\n",
         ("tests/envs/test_waiting.py",),
     ),
     Mutation(

@@ -1,5 +1,6 @@
 """What a program sets up once for its process, before it computes."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -107,7 +108,20 @@ def plain_compile_options(**more: Any) -> dict[str, Any]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    return {"xla_cpu_use_fusion_emitters": False, **more}
+    wanted = {"xla_cpu_use_fusion_emitters": False, **more}
+    return {name: value for name, value in wanted.items() if _is_known(name, value)}
+
+
+@functools.cache
+def _is_known(option: str, value: Any) -> bool:
+    """Whether this version of the compiler has an option; some are dropped from one to the next."""
+    try:
+        jax.jit(lambda: 0, compiler_options={option: value}).lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return False
+    return True
 
 
 def quick_compile_options() -> dict[str, Any]:

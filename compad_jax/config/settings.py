@@ -50,6 +50,7 @@ class EnvConfig:
     # after the last reward of an episode, which ends with them. -1: as max_wait says.
     wait: Annotated[int, Range(-1, 2**31 - 2**20)] = -1
     max_wait: Natural = 0  # Drawn from 0..max_wait, every episode, log-uniformly; 0: no wait.
+    no_wait_ratio: Ratio = 0.0  # Share of the episodes that draw none.
     grid_size: Count = 9
     horizon: Count = 20  # Environment steps of an episode.
     start: Annotated[str, Choice(("center", "corner", "random"))] = "center"

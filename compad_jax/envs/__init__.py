@@ -10,7 +10,7 @@ from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.dark_room_permuted import DarkRoomPermuted
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.protocol import Env, FinishableEnv
-from compad_jax.envs.waiting import Waiting
+from compad_jax.envs.waiting import Waiting, Waits
 
 EnvFactory = Callable[[EnvConfig], Env]
 
@@ -66,7 +66,11 @@ def _add_wait(env: Env, config: EnvConfig) -> Env:
         f"env.wait={config.wait}, env.max_wait={config.max_wait}: nobody waits where every step "
         "may pay: only dark_room with env.reward=first_visit, and families of goals in sequence",
     )
-    return Waiting(env, config.wait, config.max_wait)
+    return Waiting(env, _waits(config))
+
+
+def _waits(config: EnvConfig) -> Waits:
+    return Waits(config.wait, config.max_wait, config.no_wait_ratio)
 
 
 def _make_dark_room_permuted(config: EnvConfig) -> Env:
@@ -75,7 +79,7 @@ def _make_dark_room_permuted(config: EnvConfig) -> Env:
 
 def _make_delayed_bandit(config: EnvConfig) -> Env:
     own = config.delayed_bandit
-    return DelayedBandit(own.num_arms, own.noise, own.num_pulls, config.wait, config.max_wait)
+    return DelayedBandit(own.num_arms, own.noise, own.num_pulls, _waits(config))
 
 
 register_env("dark_room", _make_dark_room)

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.envs.protocol import Discrete, EnvSpec
-from compad_jax.envs.waiting import draw_wait, longest_wait
+from compad_jax.envs.waiting import Waits
+
+_NO_WAIT = Waits()
 
 
 class BanditState(NamedTuple):
@@ -33,13 +35,12 @@ class DelayedBandit:
     num_arms: int = 10
     noise: float = 0.3  # Standard deviation of a reward.
     num_pulls: int = 50  # Before the distraction, and again after it.
-    wait: int = -1  # Distraction steps of an episode, see `waiting.draw_wait`.
-    max_wait: int = 0
+    waits: Waits = _NO_WAIT  # Distraction steps of an episode.
 
     @property
     def spec(self) -> EnvSpec:
         """See `Env`; only the longest episodes reach the horizon."""
-        longest = 2 * self.num_pulls + longest_wait(self.wait, self.max_wait)
+        longest = 2 * self.num_pulls + self.waits.longest
         return EnvSpec(self.num_arms, Discrete((2,)), longest)
 
     @property
@@ -56,7 +57,7 @@ class DelayedBandit:
     def reset(self, key: jax.Array, task: jax.Array) -> tuple[BanditState, jax.Array]:
         """Draws the length of the distraction."""
         del task
-        wait = draw_wait(key, self.wait, self.max_wait)
+        wait = self.waits.draw(key)
         return BanditState(jnp.zeros((), jnp.int32), wait), jnp.zeros((1,), jnp.int32)
 
     def step(

@@ -12,24 +12,27 @@ from compad_jax.envs import tabular
 from compad_jax.envs.protocol import EnvSpec
 
 
-def draw_wait(key: jax.Array, wait: int, max_wait: int) -> jax.Array:
-    """The length of an episode's wait, int [], see `EnvConfig.wait`.
+class Waits(NamedTuple):
+    """How long the waits of episodes are; the fields are those of `EnvConfig`."""
 
-    Args:
-        key: PRNG key, consumed.
-        wait: steps of every wait; negative: they are drawn.
-        max_wait: they are drawn from 0..max_wait, log-uniformly if one is added; 0: none.
-    """
-    if wait >= 0 or not max_wait:
-        return jnp.asarray(max(wait, 0), jnp.int32)
-    size = jax.random.uniform(key, maxval=math.log(max_wait + 2))
-    # Rounding may lead to max_wait + 1.
-    return jnp.minimum(jnp.exp(size).astype(jnp.int32) - 1, max_wait)
+    wait: int = -1  # Steps of every wait; negative: they are drawn.
+    max_wait: int = 0  # They are drawn from 0..max_wait, log-uniformly if one is added,
+    no_wait_ratio: float = 0.0  # but in this share of the episodes there is none.
 
+    @property
+    def longest(self) -> int:
+        """The most steps that `draw` returns."""
+        return self.wait if self.wait >= 0 else self.max_wait
 
-def longest_wait(wait: int, max_wait: int) -> int:
-    """The most steps that `draw_wait` returns."""
-    return wait if wait >= 0 else max_wait
+    def draw(self, key: jax.Array) -> jax.Array:
+        """Steps of an episode's wait, int [], with a PRNG key that is consumed."""
+        if self.wait >= 0 or not self.max_wait:
+            return jnp.asarray(self.longest, jnp.int32)
+        none = self.no_wait_ratio
+        rank = jnp.maximum(0, (jax.random.uniform(key) - none) / (1 - none))
+        size = rank * math.log(self.max_wait + 2)
+        # Rounding may lead to max_wait + 1.
+        return jnp.minimum(jnp.exp(size).astype(jnp.int32) - 1, self.max_wait)
 
 
 class WaitState(NamedTuple):
@@ -51,14 +54,13 @@ class Waiting:
     """
 
     env: Any  # A `FinishableEnv`.
-    wait: int  # See `draw_wait`.
-    max_wait: int
+    waits: Waits
 
     @property
     def spec(self) -> EnvSpec:
         """See `Env`; only the longest episodes reach the horizon."""
         spec = self.env.spec
-        return spec._replace(horizon=spec.horizon + longest_wait(self.wait, self.max_wait))
+        return spec._replace(horizon=spec.horizon + self.waits.longest)
 
     @property
     def num_tasks(self) -> int:
@@ -79,7 +81,7 @@ class Waiting:
         reset_key, wait_key = jax.random.split(key)
         inner, obs = self.env.reset(reset_key, task)
         none = jnp.zeros((), jnp.int32)
-        return WaitState(inner, none, draw_wait(wait_key, self.wait, self.max_wait), none), obs
+        return WaitState(inner, none, self.waits.draw(wait_key), none), obs
 
     def step(
         self, key: jax.Array, env_state: WaitState, action: jax.Array, task: Any

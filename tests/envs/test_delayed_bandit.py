@@ -11,6 +11,7 @@ from compad_jax.envs import make_env, protocol
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.protocol import make_tasks
 from compad_jax.envs.tabular import optimal_returns, random_returns
+from compad_jax.envs.waiting import Waits
 from tests.builders import play, random_keys
 
 
@@ -42,7 +43,7 @@ def _play(env, num_steps, tasks, arm=None):
 
 @pytest.mark.parametrize("waits", [{}, {"wait": 7}, {"max_wait": 9}])
 def test_lockstep_with_the_oracle(waits):
-    env = DelayedBandit(num_arms=4, num_pulls=5, **waits)
+    env = DelayedBandit(num_arms=4, num_pulls=5, waits=Waits(**waits))
     assert env.spec.horizon == 10 + max(waits.values(), default=0)
     tasks = make_tasks(env, np.arange(20))
     actions, keys, first, timesteps = _play(env, 200, tasks)
@@ -72,7 +73,7 @@ def test_lockstep_with_the_oracle(waits):
 
 
 def test_distraction_actions_are_uniform_whatever_the_policy_wants():
-    env = DelayedBandit(num_arms=4, num_pulls=2, wait=100)
+    env = DelayedBandit(num_arms=4, num_pulls=2, waits=Waits(100))
     actions, _, _, timesteps = _play(env, 400, make_tasks(env, np.arange(10)), arm=3)
     counts = np.bincount(timesteps.action[timesteps.distracted], minlength=4)
     assert counts.sum() > 3000
@@ -82,7 +83,7 @@ def test_distraction_actions_are_uniform_whatever_the_policy_wants():
 
 
 def test_waits_are_log_uniform():
-    env, num_episodes = DelayedBandit(max_wait=20), 20_000
+    env, num_episodes = DelayedBandit(waits=Waits(max_wait=20)), 20_000
     reset = jax.jit(jax.vmap(lambda k: env.reset(k, None)[0].wait))
     counts = np.bincount(np.asarray(reset(random_keys(num_episodes))), minlength=21)
     assert len(counts) == 21
@@ -105,7 +106,7 @@ def test_tasks_are_drawn_from_their_numbers():
 
 
 def test_returns_of_the_best_and_of_a_random_arm():
-    env = DelayedBandit(num_arms=2, num_pulls=50, wait=30)
+    env = DelayedBandit(num_arms=2, num_pulls=50, waits=Waits(30))
     tasks = jnp.array([[0.25, 0.75], [0.5, 0.0]])
     np.testing.assert_allclose(optimal_returns(env, tasks), [75, 50])
     np.testing.assert_allclose(random_returns(env, tasks), [50, 25])
@@ -113,7 +114,7 @@ def test_returns_of_the_best_and_of_a_random_arm():
 
 def test_final_observation_is_not_the_next_start():
     """Of one pull and a wait the last step ends in a distraction if the episode went on."""
-    env, task = DelayedBandit(num_arms=2, num_pulls=1, wait=1), jnp.zeros(2)
+    env, task = DelayedBandit(num_arms=2, num_pulls=1, waits=Waits(1)), jnp.zeros(2)
     state, _ = protocol.reset(env, jax.random.key(0), task)
     flags = []
     for t in range(3):
@@ -125,4 +126,4 @@ def test_final_observation_is_not_the_next_start():
 
 def test_settings_reach_the_environment(debug_config):
     config = debug_config.env.__class__(name="delayed_bandit", max_wait=300)
-    assert make_env(config) == DelayedBandit(10, 0.3, 50, -1, 300)
+    assert make_env(config) == DelayedBandit(10, 0.3, 50, Waits(-1, 300))

@@ -8,7 +8,7 @@ import pytest
 from compad_jax.envs import protocol
 from compad_jax.envs.dark_goals import DarkGoals
 from compad_jax.envs.tabular import all_fewest_steps, optimal_returns, random_returns
-from compad_jax.envs.waiting import Waiting, draw_wait
+from compad_jax.envs.waiting import Waiting, Waits
 from tests.builders import play, random_keys, tasks_of
 
 
@@ -17,7 +17,7 @@ from tests.builders import play, random_keys, tasks_of
 )
 def test_lockstep_with_the_oracle(num_goals, wait, max_wait):
     """An episode: at most 15 steps until all goals are reached, then the wait, no reward in it."""
-    env = Waiting(DarkGoals(3, 15, num_goals=num_goals), wait, max_wait)
+    env = Waiting(DarkGoals(3, 15, num_goals=num_goals), Waits(wait, max_wait))
     num_steps, num_tasks = 600, 9
     tasks = tasks_of(env)[:num_tasks]
     actions = np.random.default_rng(0).integers(5, size=(num_steps, num_tasks))
@@ -59,19 +59,19 @@ def test_lockstep_with_the_oracle(num_goals, wait, max_wait):
         assert abs(shares - 0.2).max() < 5 * (0.16 / len(own_actions)) ** 0.5
 
 
-def test_waits_are_log_uniform():
-    draw = jax.jit(jax.vmap(lambda key: draw_wait(key, -1, 300)))
-    waits = np.asarray(draw(random_keys(20_000)))
+@pytest.mark.parametrize("ratio", [0.0, 0.6])
+def test_waits_are_log_uniform(ratio):
+    waits = np.asarray(jax.jit(jax.vmap(Waits(-1, 300, ratio).draw))(random_keys(20_000)))
     assert (waits.min(), waits.max()) == (0, 300)
-    # floor(exp(u)) <= n + 1 for u uniform in [0, log 302).
+    # Where there is one, floor(exp(u)) <= n + 1 for u uniform in [0, log 302).
     for n in (0, 1, 5, 30, 200):
-        expected = np.log(n + 2) / np.log(302)
+        expected = ratio + (1 - ratio) * np.log(n + 2) / np.log(302)
         assert abs((waits <= n).mean() - expected) < 0.015
 
 
 def test_a_wait_changes_no_return_and_no_way():
     plain = DarkGoals(4, 11)
-    waiting = Waiting(plain, 5, 0)
+    waiting = Waiting(plain, Waits(5))
     tasks = tasks_of(plain)
     for known in (optimal_returns, random_returns, all_fewest_steps):
         np.testing.assert_array_equal(known(plain, tasks), known(waiting, tasks))
@@ -79,7 +79,7 @@ def test_a_wait_changes_no_return_and_no_way():
 
 def test_what_teachers_ask_for_is_that_of_the_room():
     plain = DarkGoals(4, 11)
-    waiting = Waiting(plain, 5, 0)
+    waiting = Waiting(plain, Waits(5))
     assert isinstance(waiting, protocol.MappedEnv)
     assert not isinstance(waiting, protocol.TabularEnv)  # Its states are not those of the room.
     assert waiting.num_stages == 2

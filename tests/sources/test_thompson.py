@@ -8,6 +8,7 @@ import pytest
 from compad_jax.config import SourceConfig, ThompsonConfig
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.protocol import make_tasks
+from compad_jax.envs.waiting import Waits
 from compad_jax.sources import make_source
 from compad_jax.sources.thompson import best_arm_probabilities
 
@@ -36,7 +37,7 @@ def test_a_sure_belief_leaves_no_doubt():
 
 def test_lockstep_with_beliefs_in_numpy():
     config = ThompsonConfig(prior_mean=0.4, prior_std=0.5, noise_std=0.2)
-    env = DelayedBandit(num_arms=4, num_pulls=15, max_wait=20)
+    env = DelayedBandit(num_arms=4, num_pulls=15, waits=Waits(max_wait=20))
     history = _learn(env, make_tasks(env, np.arange(3)), 2, 120, config)
     obs, action, reward, *_ = history.transition
     for g, r in np.ndindex(3, 2):

@@ -11,6 +11,7 @@ from compad_jax.config.checks import ConfigError
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.protocol import make_tasks
+from compad_jax.envs.waiting import Waits
 from compad_jax.sources import make_source
 from compad_jax.sources.ucb import ucb_index
 
@@ -25,7 +26,7 @@ def _learn(env, tasks, bonus_weight=1.0, seed=0):
 
 @pytest.mark.parametrize("bonus_weight", [1.0, 0.2])
 def test_lockstep_with_the_oracle(bonus_weight):
-    env = DelayedBandit(num_arms=6, num_pulls=20, max_wait=30)
+    env = DelayedBandit(num_arms=6, num_pulls=20, waits=Waits(max_wait=30))
     history = _learn(env, make_tasks(env, np.arange(5)), bonus_weight)
     chex.assert_shape(history.log_probs, (5, _STREAMS, _STEPS, 6))
     obs, action, reward, _, done = history.transition
@@ -65,7 +66,7 @@ def test_the_first_of_equal_arms_is_pulled():
 
 
 def test_finds_the_best_arm_and_remembers_it_in_the_next_episode():
-    env = DelayedBandit(num_arms=5, noise=0.1, num_pulls=20, wait=10)
+    env = DelayedBandit(num_arms=5, noise=0.1, num_pulls=20, waits=Waits(10))
     tasks = jnp.asarray(
         np.random.default_rng(0).permuted(np.tile([0.1, 0.2, 0.3, 0.9, 0.2], (8, 1)), axis=1)
     )
@@ -74,7 +75,7 @@ def test_finds_the_best_arm_and_remembers_it_in_the_next_episode():
 
 
 def test_streams_see_noise_of_their_own_and_the_key_decides():
-    env = DelayedBandit(num_arms=4, num_pulls=20, max_wait=5)
+    env = DelayedBandit(num_arms=4, num_pulls=20, waits=Waits(max_wait=5))
     tasks = make_tasks(env, np.arange(2))
     history = _learn(env, tasks)
     reward = history.transition.reward.reshape(2 * _STREAMS, _STEPS)
