@@ -17,7 +17,7 @@ from compad_jax.evaluation.acting import (
     previous_transition,
     step_keys,
 )
-from compad_jax.evaluation.tally import Tally, count, empty_tally
+from compad_jax.evaluation.tally import Tally, count, empty_tally, is_over
 from compad_jax.models import Params, Policy, absorb
 from compad_jax.types import Tokens, Transition
 
@@ -115,7 +115,7 @@ def _step_envs(
 def sit_out(
     policy: Policy, params: Params, env: protocol.Env, state: RolloutState
 ) -> tuple[RolloutState, jax.Array]:
-    """As many steps as a compression takes tokens, if every rollout waits in all of them.
+    """As many steps as a compression takes tokens, if all that count are spent waiting.
 
     While it waits, a policy decides nothing: it only reads. What the steps lead to is the same as
     after as many `rollout_step`s, and costs one compression instead of a decision each.
@@ -127,7 +127,8 @@ def sit_out(
         state: where the rollouts stand, with a full window.
 
     Returns:
-        The state after these steps, and whether it may be used (bool []): every rollout waited.
+        The state after these steps, and whether it may be used (bool []): every rollout waited,
+        or had finished the episodes that are counted.
     """
 
     def step(state: RolloutState, _: None) -> tuple[RolloutState, tuple[Tokens, jax.Array]]:
@@ -142,7 +143,7 @@ def sit_out(
         tally = count(state.tally, timestep, num_compressions, nothing, recalls)
         acting = acting._replace(obs=seen.obs, step=acting.step + 1)
         after = RolloutState(acting, then_seen, timestep.state, state.tasks, tally)
-        return after, (tokens, timestep.distracted.all())
+        return after, (tokens, (timestep.distracted | is_over(state.tally)).all())
 
     after, (tokens, waited) = jax.lax.scan(step, state, length=policy.compress_length)
     tokens = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tokens)

@@ -51,6 +51,11 @@ def empty_tally(batch: int, num_episodes: int, num_actions: int, *, has_waits: b
     )
 
 
+def is_over(tally: Tally) -> jax.Array:
+    """Whether all episodes that are counted are finished: bool [B]."""
+    return tally.episode >= tally.returns.shape[1]
+
+
 def count(
     tally: Tally,
     timestep: TimeStep,
