@@ -4,8 +4,8 @@
     python eval_main.py --config configs/dark_room_wait.py --workdir runs/dark_room_wait \\
         --config.env.wait=100000
 
-The goal pays once an episode; then the environment moves the agent at random for up to 300 steps
-(log-uniformly), and the next episode starts in the centre. The second command has waits of
+The goal pays once an episode; then, in half of the episodes, the environment moves the agent at
+random for up to 300 steps (log-uniformly), and the next episode starts in the centre. The second command has waits of
 100,000 steps. About five minutes on two CPU cores; what to expect is in results/wait_room.
 """
 
@@ -17,11 +17,12 @@ def get_config():
     config.env.reward = "first_visit"
     config.env.horizon = 120  # Enough to search the whole room.
     config.env.max_wait = 300
+    config.env.no_wait_ratio = 0.5  # Returning at once is learned as well as returning late.
     config.source.name = "staged_search"
     config.source.num_steps = 1600
     # Little noise: a student that samples is as unsteady as its teachers were on average.
     config.source.staged_search.spread_random_actions = True
-    config.source.staged_search.random_action_rate = 0.05
+    config.source.staged_search.random_action_rate = 0.02
     config.source.staged_search.final_random_action_rate = 0.0
     config.model.memory_update = "slot_gate"
     config.model.tf_n_layer = 2

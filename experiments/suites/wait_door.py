@@ -11,6 +11,7 @@ SUITE = Suite(
     config="configs/dark_key_to_door.py",
     overrides=(
         "env.max_wait=300",
+        "env.no_wait_ratio=0.5",
         "env.horizon=160",
         "source.num_steps=1600",
         "train.train_batch_size=12",

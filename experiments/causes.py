@@ -1,0 +1,272 @@
+"""What a memory does: empty, swap or freeze it at the end of a wait, and see where the agent goes.
+
+    python -m experiments.causes dark_room_wait --json results/causes/dark_room.json
+
+Every rollout finds its goal and then waits. Just before the first of these waits ends, memories
+are changed, and the next episode is watched. Dark rooms with one goal only.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from compad_jax.backend import process, provenance
+from compad_jax.config import Config, to_dict
+from compad_jax.config.checks import ConfigError, require
+from compad_jax.config.command_line import one_line_errors
+from compad_jax.config.settings import from_dict
+from compad_jax.envs import make_env
+from compad_jax.envs.protocol import Env
+from compad_jax.envs.split import tasks_of
+from compad_jax.envs.tabular import all_fewest_steps
+from compad_jax.envs.waiting import Waiting
+from compad_jax.evaluation.episodes import SELECTIONS
+from compad_jax.evaluation.rollout import RolloutState, init_rollout, make_rollout, rollout_step
+from compad_jax.evaluation.statistics import bootstrap
+from compad_jax.models import Params, Policy
+from compad_jax.models.policy import apply_method
+from compad_jax.reports.tables import markdown_table
+from compad_jax.training.restore import restore_trained
+
+_SLACK = 2  # Steps beyond the shortest path that still count as walking straight there.
+_NUM_SEEDS = 8
+
+
+class Visits(NamedTuple):
+    """The episode after the wait, selections in the order of `SELECTIONS`."""
+
+    own: np.ndarray  # int [2, G, R], steps until the own goal is reached; 0: never.
+    other: np.ndarray  # int [2, G, R], until the goal of the next task is; 0: never.
+
+
+def swap(memory: Any, shape: tuple[int, int, int]) -> Any:
+    """Gives every rollout the memory of the same rollout in the next task.
+
+    Args:
+        memory: [B, ...] with B = 2 G R.
+        shape: (2, G, R).
+    """
+
+    def roll(x: jax.Array) -> jax.Array:
+        return jnp.roll(x.reshape(*shape, *x.shape[1:]), -1, axis=1).reshape(x.shape)
+
+    return jax.tree.map(roll, memory)
+
+
+def freeze(policy: Policy) -> Policy:
+    """The same policy, whose memory stays as it is."""
+
+    def factory(config: Any, dtype: Any) -> Any:
+        rule = type(policy.memory_factory(config, dtype))
+        return type(f"Frozen{rule.__name__}", (rule,), {"write": _keep})(config, dtype)
+
+    return policy.clone(memory_factory=factory)
+
+
+def _keep(
+    self: Any, memory: Any, segment: jax.Array, mask: jax.Array, *, deterministic: bool = True
+) -> Any:
+    return memory
+
+
+def watch(
+    policy: Policy,
+    params: Params,
+    env: Waiting,
+    tasks: Any,
+    shape: tuple[int, int, int],
+    smoothing: float,
+) -> tuple[np.ndarray, dict[str, Visits]]:
+    """Plays until the waits end, then every intervention from the same moment on.
+
+    Args:
+        policy: the policy.
+        params: its parameters.
+        env: with waits of a fixed length, longer than an episode's search.
+        tasks: [G, ...].
+        shape: (2, G, R) of all rollouts.
+        smoothing: label smoothing of the training.
+
+    Returns:
+        Steps to the goal in the first episode, int [2, G, R] (0: never), and what each
+        intervention leads to.
+    """
+    state = _start(policy, params, env, tasks, shape)
+    search = env.env.spec.horizon
+    play = make_rollout(policy, env, smoothing=smoothing, num_steps=env.waits.wait)
+    state = play(params, state)
+    first = np.asarray(state.tally.wait.steps_to_reward)[:, 0].reshape(shape)
+    window = state.acting.window
+    none = apply_method(policy, params, "initial_memory", len(state.seen.done))
+    variants: dict[str, tuple[Policy, Any]] = {
+        "left alone": (policy, window.memory),
+        "emptied": (policy, none),
+        "swapped": (policy, swap(window.memory, shape)),
+        "frozen": (freeze(policy), window.memory),
+    }
+    others = np.asarray(swap(state.tasks, shape))
+    found = {}
+    for name, (acting_policy, memory) in variants.items():
+        changed = state.acting._replace(window=window._replace(memory=memory))
+        record = _record(acting_policy, params, env, smoothing, 2 * search)
+        cell, reward, counted = jax.device_get(record(state._replace(acting=changed)))
+        at_other = (cell == others[:, 0]).all(-1)
+        found[name] = Visits(
+            *(_first_step(counted, x).reshape(shape) for x in (reward > 0, at_other))
+        )
+    return first, found
+
+
+def _start(
+    policy: Policy, params: Params, env: Env, tasks: Any, shape: tuple[int, int, int]
+) -> RolloutState:
+    batch = int(np.prod(shape))
+    places = np.broadcast_to(np.arange(shape[1])[:, None], shape).ravel()
+    greedy = np.broadcast_to(np.array([True, False])[:, None, None], shape).ravel()
+    every = jax.tree.map(lambda x: jnp.asarray(x)[places], tasks)
+    keys = jax.random.split(jax.random.key(0), batch)
+    return init_rollout(policy, params, env, every, keys, jnp.asarray(greedy), num_episodes=2)
+
+
+def _record(
+    policy: Policy, params: Params, env: Waiting, smoothing: float, num_steps: int
+) -> Callable[[RolloutState], tuple[jax.Array, jax.Array, jax.Array]]:
+    """Plays on: cells [T, B, 2], rewards [T, B], and whether a step is of the second episode."""
+
+    def step(state: RolloutState, _: None) -> tuple[RolloutState, Any]:
+        counted = (state.tally.episode == 1) & ~env.distractor(state.episode.env_state)
+        after, record = rollout_step(policy, params, env, smoothing, state)
+        return after, (record.transition.next_obs, record.transition.reward, counted)
+
+    return jax.jit(lambda state: jax.lax.scan(step, state, length=num_steps)[1])
+
+
+def _first_step(counted: np.ndarray, event: np.ndarray) -> np.ndarray:
+    """In which of the steps that count an event comes first, int [B] from 1; 0: in none.
+
+    Args:
+        counted: bool [T, B].
+        event: bool [T, B].
+    """
+    number = np.cumsum(counted, axis=0)
+    happens = counted & event
+    at = happens.argmax(0)
+    return np.where(happens.any(0), number[at, np.arange(len(at))], 0)
+
+
+def summarise(
+    first: np.ndarray, found: dict[str, Visits], fewest: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Shares of the rollouts that go straight to their own goal, and to the other one's.
+
+    Args:
+        first: int [2, G, R], see `watch`.
+        found: see `watch`.
+        fewest: int [G], steps of the shortest path to each goal.
+
+    Returns:
+        By selection and intervention; the first episode is called "first episode".
+    """
+
+    def goes(steps: np.ndarray, limit: np.ndarray) -> np.ndarray:
+        return (steps > 0) & (steps <= limit[:, None] + _SLACK)
+
+    other_fewest = np.roll(fewest, -1)
+    # Who had not found its goal had nothing to remember; nor had who takes over its memory.
+    knows = (first > 0) & (np.roll(first, -1, axis=1) > 0)
+    summary: dict[str, dict[str, Any]] = {}
+    for index, selection in enumerate(SELECTIONS):
+        rows = {"first episode": {"own": _share(goes(first, fewest)[index], knows[index])}}
+        for name, visits in found.items():
+            rows[name] = {
+                "own": _share(goes(visits.own, fewest)[index], knows[index]),
+                "other": _share(goes(visits.other, other_fewest)[index], knows[index]),
+                "found": _share(visits.own[index] > 0, knows[index]),
+            }
+        summary[selection] = rows
+    return summary
+
+
+def _share(values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+    """Mean of bool [G, R] over what counts, with an interval over tasks and seeds."""
+    whole = counts.all(1)
+    interval = [float(x) for x in bootstrap(values[whole].astype(float))] if whole.any() else None
+    return {"share": float(values[counts].mean()), "ci95": interval, "rollouts": int(counts.sum())}
+
+
+def _table(summary: dict[str, dict[str, Any]]) -> str:
+    rows = []
+    for selection, interventions in summary.items():
+        for name, shares in interventions.items():
+            row = {"acting": selection, "memory": name}
+            for key, label in (("own", "to its own goal"), ("other", "to the other goal")):
+                row[label] = f"{100 * shares[key]['share']:.0f}%" if key in shares else "-"
+            rows.append(row)
+    return markdown_table(rows)
+
+
+def examine(checkpoint: str, wait: int, split: str) -> dict[str, Any]:
+    """Everything about one agent.
+
+    Raises:
+        ConfigError: it has no memory, or was trained in another kind of environment.
+    """
+    policy, step, params, trained = restore_trained(checkpoint)
+    config = _with_wait(trained, wait)
+    env = make_env(config.env)
+    if not (isinstance(env, Waiting) and env.num_stages == 2 and config.model.remembers):
+        raise ConfigError(f"{checkpoint}: only agents with a memory, waits and one goal")
+    require(
+        wait > 2 * config.env.horizon,
+        f"--wait {wait}: at least two episodes, more than {2 * config.env.horizon}",
+    )
+    _, tasks = tasks_of(env, config.env, split)
+    num_tasks = len(jax.tree.leaves(tasks)[0])
+    shape = (len(SELECTIONS), num_tasks, _NUM_SEEDS)
+    first, found = watch(policy, params, env, tasks, shape, config.optimizer.label_smoothing)
+    return {
+        "checkpoint": checkpoint,
+        "step": step,
+        "split": split,
+        "wait": wait,
+        "summary": summarise(first, found, np.asarray(all_fewest_steps(env, tasks))),
+        "config": to_dict(config),
+        "hardware": provenance.describe_hardware(),
+        "commit": provenance.describe_commit(),
+    }
+
+
+def _with_wait(config: Config, wait: int) -> Config:
+    values = to_dict(config)
+    values["env"] |= {"wait": wait}
+    return from_dict(values)
+
+
+def main() -> None:
+    """Parses the command line, plays, prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("checkpoint", help="run directory or shipped agent")
+    parser.add_argument("--wait", type=int, default=1_000, help="steps")
+    parser.add_argument("--split", choices=("held_out", "validation"), default="held_out")
+    parser.add_argument("--json", help="file to write the results to")
+    arguments = parser.parse_args()
+    with one_line_errors():
+        process.configure(1)
+        if arguments.json and os.path.exists(arguments.json):
+            raise ConfigError(f"--json {arguments.json}: exists; name another file")
+        results = examine(arguments.checkpoint, arguments.wait, arguments.split)
+        print(_table(results["summary"]))
+        if arguments.json:
+            os.makedirs(os.path.dirname(arguments.json) or ".", exist_ok=True)
+            with open(arguments.json, "w", encoding="utf-8") as file:
+                json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
