@@ -5,8 +5,9 @@
         --config.env.wait=100000
 
 The goal pays once an episode; then, in half of the episodes, the environment moves the agent at
-random for up to 300 steps (log-uniformly), and the next episode starts in the centre. The second command has waits of
-100,000 steps. About five minutes on two CPU cores; what to expect is in results/wait_room.
+random for up to 300 steps (log-uniformly), and the next episode starts in the centre. The second
+command has waits of 100,000 steps. About five minutes on two CPU cores; what to expect is in
+results/wait_room.
 """
 
 from compad_jax.config import default_config
