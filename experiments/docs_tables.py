@@ -16,7 +16,8 @@ write it. The kinds:
     phases    a run a row: seconds of its phases
     cost      a sentence: what the first run took
     table     the table of an experiment, `results/NAME/table.md`
-    bench     a table of the benchmark; NAME is one of `benchmarks.tables.BLOCKS`
+    bench     a table of the benchmark on a CPU; NAME is one of `benchmarks.tables.BLOCKS`
+    gpu       likewise, on a GPU
 """
 
 import glob
@@ -39,7 +40,7 @@ PAGES = (
     "docs/results.md",
     "docs/why_it_failed.md",
 )
-BENCH = "results/bench/cpu.json"
+BENCH, GPU_BENCH = "results/bench/cpu.json", "results/bench/gpu.json"
 
 _BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
@@ -51,6 +52,7 @@ def _of_evaluations(block: Callable[[list[Summary]], str]) -> Callable[[str], st
 # What a block of each kind says, by its name.
 _KINDS: dict[str, Callable[[str], str]] = {
     "bench": lambda name: BLOCKS[name](read_results(BENCH)),
+    "gpu": lambda name: BLOCKS[name](read_results(GPU_BENCH)),
     "table": lambda name: _read(f"results/{name}/table.md").rstrip(),
     "returns": _of_evaluations(evaluation_tables.returns),
     "rewards": _of_evaluations(evaluation_tables.rewards),
