@@ -9,7 +9,6 @@ evaluation of the run found.
 import argparse
 import dataclasses
 import os
-from typing import Any
 
 import jax
 from flax import serialization
@@ -19,10 +18,10 @@ from compad_jax.config.checks import ConfigError, require
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.finished_runs import load_run
 from compad_jax.reports.tables import markdown_table
+from compad_jax.reports.wording import Summary, final_of, percent
 from compad_jax.training.restore import restore_trained
 
 _LARGEST = 2_000_000  # Bytes.
-Summary = dict[str, Any]
 
 
 def ship(name: str, run: str, directory: str = "compad_jax/agents") -> str:
@@ -78,18 +77,13 @@ On held-out tasks (mean optimum of an episode \
 
 {markdown_table([_row(s) for s in held_out])}
 
-Intervals: 95%, bootstrap over tasks, then seeds. A share of the optimum is that of the last tenth \
-of the episodes. What it does on other families, sizes or waits than these was not measured.
+Intervals: 95%, bootstrap over tasks, then seeds. In percent: of the optimum. What it \
+does on other families, sizes or waits than these was not measured.
 """
 
 
 def _row(summary: Summary) -> dict[str, str]:
-    def share(value: float | None) -> str:
-        return "-" if value is None else f"{100 * value:.1f}%"
-
-    interval = summary["final_fraction_ci95"]
-    final = share(summary["final_fraction_of_optimum"])
-    env = summary["config"]["env"]
+    env, direct = summary["config"]["env"], summary["direct_fraction"]
     wait = f"up to {env['max_wait']:,}" if env["wait"] < 0 else f"{env['wait']:,}"
     if not env["max_wait"] and env["wait"] <= 0:
         wait = "none"
@@ -99,10 +93,8 @@ def _row(summary: Summary) -> dict[str, str]:
         "seeds": str(summary["num_seeds"]),
         "episodes": str(summary["num_episodes"]),
         "wait": wait,
-        "share of the optimum": f"{final} [{', '.join(map(share, interval))}]"
-        if interval
-        else final,
-        "direct": share(summary["direct_fraction"]),
+        "last tenth of the episodes": final_of(summary),
+        "direct": "-" if direct is None else f"{percent(direct)}%",
     }
     regret = summary["recall_regret"]
     return row | {"regret after the wait": "-" if regret is None else f"{regret:.2f}"}

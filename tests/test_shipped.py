@@ -57,7 +57,7 @@ def test_a_shipped_agent_is_that_of_its_run(config):
     assert "held-out tasks" in card
     assert "| greedy |" in card
     arguments = parse_arguments(["", "--checkpoint", "small_room"])
-    assert (arguments.config, arguments.workdir) == (config, "runs/small_room")
+    assert (arguments.config, arguments.workdir) == (config, "runs/agents/small_room")
     by_name = evaluate(arguments.config, arguments.workdir, checkpoint="small_room")
     run = list(_returns(evaluate(config, "run")))
     assert [row[:3] for row in _returns(by_name)] == [row[:3] for row in run]

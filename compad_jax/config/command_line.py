@@ -86,7 +86,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
 
     Returns:
         The settings and the working directory, by default `runs/` plus the name of the
-        config file and its overrides, or that of the checkpoint.
+        config file and its overrides, `runs/agents/` plus the name of an agent, or the run.
 
     Raises:
         ConfigError: one line on what is wrong.
@@ -128,7 +128,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     config = from_dict((overridden.value or values).to_dict())
     workdir = parser.workdir
     if folder and not workdir:
-        workdir = os.path.join("runs", folder.name) if is_shipped(folder) else checkpoint
+        workdir = os.path.join("runs", "agents", folder.name) if is_shipped(folder) else checkpoint
     workdir = workdir or _default_workdir(path, from_file, to_dict(config))
     return Arguments(config, workdir, checkpoint)
 
