@@ -220,7 +220,7 @@ def examine(checkpoint: str, wait: int, split: str) -> dict[str, Any]:
     policy, step, params, trained = restore_trained(checkpoint)
     config = _with_wait(trained, wait)
     env = make_env(config.env)
-    if not (isinstance(env, Waiting) and env.num_stages == 2 and config.model.remembers):
+    if not (isinstance(env, Waiting) and env.num_stages == 1 and config.model.remembers):
         raise ConfigError(f"{checkpoint}: only agents with a memory, waits and one goal")
     require(
         wait > 2 * config.env.horizon,
