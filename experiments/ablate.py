@@ -17,12 +17,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from compad_jax.backend import process
 from compad_jax.config import Config, to_dict
 from compad_jax.config.checks import ConfigError, differences, require
 from compad_jax.config.command_line import load_config, one_line_errors
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.histories.sampler import plan_segments
+from compad_jax.reports.finished_runs import load
 from compad_jax.training.loop import train
 from compad_jax.training.metrics_log import read_metrics
 from compad_jax.training.signals import Interrupted
@@ -51,6 +54,7 @@ _RETURNS = (
     "episodes_to_90_percent",
     "per_task",
     "criteria",
+    "curve",
 )
 
 
@@ -189,12 +193,12 @@ def run_arm(config: Config, arm: Arm, workdir: str, tests: dict[str, Config]) ->
 
 
 def _evaluate(config: Config, arm: Arm, workdir: str) -> dict[str, Any]:
-    """The summaries of an evaluation, by action selection."""
+    """The summaries of an evaluation, by action selection, with the share of each episode."""
     summaries = {}
     for directory in evaluate(config, workdir, arm.act_with):
-        with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
-            summary = json.load(file)
-        summaries[summary["action_selection"]] = summary
+        summary, curve = load(directory)
+        shares = [None if np.isnan(x) else float(x) for x in curve["fraction"]]
+        summaries[summary["action_selection"]] = summary | {"curve": shares}
     return summaries
 
 

@@ -33,7 +33,9 @@ def write(suite: Suite, lines: list[Line], directory: str) -> str:
     rows = [(arm, runs) for arm, runs in rows if runs]
     measures = (_DIRECT,) if _is_known(rows, _DIRECT) else (_FIRST_PULL, _ALL_PULLS)
     tables = [f"{m.label}:\n\n{_table(suite, rows, m)}" for m in measures]
-    text = "\n\n".join([*tables, _budget(suite, rows)]) + "\n"
+    runs = [run for _, lines in rows for run in lines]
+    columns = "Columns: steps of the wait. Means, and lowest and highest training"
+    text = "\n\n".join([*tables, f"{budget_of(suite, runs)} {columns}."]) + "\n"
     with open(os.path.join(directory, "table.md"), "w", encoding="utf-8") as file:
         file.write(text)
     with draw_in_style():
@@ -79,9 +81,8 @@ def _show(values: list[float], measure: Measure) -> str:
     return f"{mean} [{low}, {high}]" if len(values) > 1 else mean
 
 
-def _budget(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
-    """What every run cost and where it ran."""
-    runs = [run for _, lines in rows for run in lines]
+def budget_of(suite: Suite, runs: list[Line]) -> str:
+    """Two sentences on what every run cost and where it ran."""
     hours = sum(run["train_seconds"] + run["evaluate_seconds"] for run in runs) / 3600
 
     def each(key: str) -> str:
@@ -90,8 +91,8 @@ def _budget(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
     overrides = f" with {', '.join(suite.overrides)}" if suite.overrides else ""
     return (
         f"{suite.question} {suite.config}{overrides}; {suite.num_tokens / 1e6:g} million tokens a "
-        f"training; columns: steps of the wait; training seeds {each('seed')}; {hours:.1f} hours "
-        f"on {each('hardware')}; commit {each('commit')}. Means, and lowest and highest training."
+        f"training; training seeds {each('seed')}; {hours:.1f} hours on {each('hardware')}; commit "
+        f"{each('commit')}."
     )
 
 

@@ -1,0 +1,47 @@
+"""When is a memory needed? Dark rooms that pay once an episode: episode length against window.
+
+python -m experiments.ablate --suite law
+
+Episodes have a fixed length. Between the step that shows where the goal is and the next decision
+about it lies about one episode, which a window either reaches over or not. Both methods decode
+from the same number of tokens; of CompAD's, a quarter are latents. All 40 arms take some four
+hours on two CPU cores.
+"""
+
+from experiments.suites import Arm, Suite
+from experiments.wait_arms import ad
+
+HORIZONS = (20, 40, 60, 100, 200)
+WINDOWS = (20, 40, 80, 160)  # Decoder tokens.
+
+
+def _compad(tokens: int) -> tuple[str, ...]:
+    kinds = [f"{bound}_{kind}" for kind in ("compress", "uncompressed") for bound in ("min", "max")]
+    lengths = [f"data.{kind}_length={tokens - tokens // 4}" for kind in kinds]
+    return (f"model.n_latent={tokens // 4}", *lengths)
+
+
+def _arms() -> list[Arm]:
+    methods = {"compad": ("CompAD", _compad), "ad": ("AD", ad)}
+    return [
+        Arm(
+            f"{name}_{horizon}_{tokens}",
+            f"{label}, episodes of {horizon}, window of {tokens}",
+            (f"env.horizon={horizon}", *overrides(tokens)),
+        )
+        for horizon in HORIZONS
+        for tokens in WINDOWS
+        for name, (label, overrides) in methods.items()
+    ]
+
+
+SUITE = Suite(
+    question="When is a memory needed?",
+    config="configs/dark_room_wait.py",
+    overrides=("env.max_wait=0", "env.no_wait_ratio=0.0", "eval.num_episodes=50"),
+    num_tokens=11_520_000,
+    warmup_ratio=0.08,
+    seeds=(0,),
+    arms=tuple(_arms()),
+    report="law_report",
+)
