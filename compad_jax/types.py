@@ -28,13 +28,16 @@ class History(NamedTuple):
     """The life of one learner, or of many with leading axes."""
 
     transition: Transition  # [..., T]
-    log_probs: jax.Array | None  # float [..., T, A], the source's policy when it acted, if known.
+    log_probs: jax.Array | None  # float [..., T, A], the policy to be imitated, if known.
+    # int [..., T], actions to be imitated; None: those that were taken.
+    target: jax.Array | None = None
 
     @property
     def log_prob(self) -> jax.Array:
-        """Log-probability of the action taken, float [..., T]; needs `log_probs`."""
+        """Log-probability of the action to be imitated, float [..., T]; needs `log_probs`."""
         assert self.log_probs is not None
-        index = self.transition.action[..., None].astype("int32")
+        action = self.transition.action if self.target is None else self.target
+        index = action[..., None].astype("int32")
         return jax.numpy.take_along_axis(self.log_probs, index, axis=-1)[..., 0]
 
 

@@ -139,6 +139,9 @@ class SourceConfig:
     name: str = "mbie_eb"
     num_streams: Count = 60  # Histories of a task.
     num_steps: Count = 400  # Environment steps of a history.
+    # What is imitated: the actions taken, or in their place optimal ones, which only who knows
+    # the task can tell (decision-pretrained transformers).
+    target: Annotated[str, Choice(("taken", "optimal"))] = "taken"
     seed: Seed = 0
     mbie_eb: MbieEbConfig = MbieEbConfig()
     staged_search: StagedSearchConfig = StagedSearchConfig()

@@ -10,7 +10,7 @@ be more than two.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -19,7 +19,8 @@ import numpy as np
 
 from compad_jax.envs import grid
 from compad_jax.envs.protocol import Discrete, EnvSpec
-from compad_jax.envs.tabular import TabularModel, deterministic_model
+from compad_jax.envs.tabular import TabularModel, deterministic_model, shortest_ways
+from compad_jax.types import Transition
 
 _LARGEST_FAMILY = 2**31 - 1  # Numbers of type int32.
 
@@ -109,6 +110,18 @@ class DarkGoals:
     def state_index(self, env_state: GoalsState) -> jax.Array:
         """Stage * cells + cell, int [...]."""
         return env_state.stage * self.grid_size**2 + self.place(env_state)
+
+    def optimal_actions(self, transition: Transition, task: jax.Array) -> jax.Array:
+        """See `GuidedEnv`; the rewards of an episode tell how many goals were reached."""
+
+        def count(stage: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
+            reward, done = step
+            return jnp.where(done, 0, stage + (reward > 0)), stage
+
+        none = jnp.zeros((), jnp.int32)
+        _, stage = jax.lax.scan(count, none, (transition.reward, transition.done))
+        ways = shortest_ways(self.tabular(task), self.horizon)
+        return ways[self.state_index(GoalsState(transition.obs, stage))]
 
     def next_places(self) -> np.ndarray:
         """See `MappedEnv`."""

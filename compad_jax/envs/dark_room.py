@@ -13,7 +13,8 @@ import numpy as np
 
 from compad_jax.envs import grid
 from compad_jax.envs.protocol import Discrete, EnvSpec, all_observations
-from compad_jax.envs.tabular import TabularModel, deterministic_model
+from compad_jax.envs.tabular import TabularModel, deterministic_model, shortest_ways
+from compad_jax.types import Transition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,11 @@ class DarkRoom:
     def state_index(self, env_state: jax.Array) -> jax.Array:
         """Row * grid_size + column, int [...]."""
         return grid.cell_number(env_state, self.grid_size)
+
+    def optimal_actions(self, transition: Transition, task: jax.Array) -> jax.Array:
+        """See `GuidedEnv`."""
+        ways = shortest_ways(self.tabular(task), self.horizon)
+        return ways[self.state_index(transition.obs)]
 
     def next_places(self) -> np.ndarray:
         """See `MappedEnv`."""

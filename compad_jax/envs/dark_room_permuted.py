@@ -15,7 +15,8 @@ import numpy as np
 from compad_jax.envs import grid
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.protocol import EnvSpec
-from compad_jax.envs.tabular import TabularModel
+from compad_jax.envs.tabular import TabularModel, shortest_ways
+from compad_jax.types import Transition
 
 _ORDERS = np.array(list(itertools.permutations(range(grid.NUM_MOVES))), np.int32)  # [120, A]
 
@@ -82,6 +83,11 @@ class DarkRoomPermuted:
     def moves_are_permuted(self) -> bool:
         """See `MappedEnv`."""
         return True
+
+    def optimal_actions(self, transition: Transition, task: jax.Array) -> jax.Array:
+        """See `GuidedEnv`."""
+        ways = shortest_ways(self.tabular(task), self.horizon)
+        return ways[self.state_index(transition.obs)]
 
     def next_places(self) -> np.ndarray:
         """See `MappedEnv`."""

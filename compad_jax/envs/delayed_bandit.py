@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from compad_jax.envs.protocol import Discrete, EnvSpec
 from compad_jax.envs.waiting import Waits
+from compad_jax.types import Transition
 
 _NO_WAIT = Waits()
 
@@ -78,6 +79,11 @@ class DelayedBandit:
     def recalls(self, env_state: BanditState) -> jax.Array:
         """Whether the distraction is over: bool [...]."""
         return env_state.time >= self.num_pulls + env_state.wait
+
+    def optimal_actions(self, transition: Transition, task: jax.Array) -> jax.Array:
+        """See `GuidedEnv`: the best arm, and none in the distraction."""
+        best = jax.nn.one_hot(task.argmax(), self.num_arms)
+        return jnp.where(transition.obs == 1, 1 / self.num_arms, best)
 
     def optimal_return(self, task: jax.Array) -> jax.Array:
         """The best arm at every pull, float []."""

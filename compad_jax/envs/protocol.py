@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compad_jax.types import Transition
+
 
 class Discrete(NamedTuple):
     """Observations of integer coordinates, int [O]."""
@@ -117,6 +119,17 @@ class BanditEnv(Env, Protocol):
     @property
     def num_arms(self) -> int:
         """Number of actions."""
+
+
+@runtime_checkable
+class GuidedEnv(Env, Protocol):
+    """An environment that can tell what would have been best in a history."""
+
+    def optimal_actions(self, transition: Transition, task: Any) -> jax.Array:
+        """An optimal policy of who knows the task, wherever a history [T] stood: float [T, A].
+
+        Probabilities; equals are equally likely.
+        """
 
 
 def make_tasks(env: Env, indices: np.ndarray) -> Any:

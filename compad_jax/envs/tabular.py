@@ -85,6 +85,21 @@ def decision_values(model: TabularModel, horizon: int) -> jax.Array:
     return jax.vmap(_at_start, (None, 1))(model, jnp.where(jnp.isfinite(steps), is_best, jnp.inf))
 
 
+def shortest_ways(model: TabularModel, horizon: int) -> jax.Array:
+    """The policy that takes every shortest way to the next reward, each as likely as others.
+
+    Args:
+        model: one task; its rewards are not negative.
+        horizon: a reward farther away counts as none.
+
+    Returns:
+        Probabilities, float [states, A]; uniform where there is no reward.
+    """
+    steps = _steps_to_reward(model, horizon)
+    is_best = (steps == steps.min(-1, keepdims=True)).astype(jnp.float32)
+    return is_best / is_best.sum(-1, keepdims=True)
+
+
 def _steps_to_reward(model: TabularModel, horizon: int) -> jax.Array:
     """Fewest steps until a reward, by the first action: float [states, A]; inf: none."""
     possible = model.probability > 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from compad_jax.envs import tabular
 from compad_jax.envs.protocol import EnvSpec
+from compad_jax.types import Transition
 
 
 class Waits(NamedTuple):
@@ -122,6 +123,10 @@ class Waiting:
     def decision_values(self, task: Any) -> jax.Array:
         """Those of the environment: float [A]."""
         return tabular.decision_values(self.env.tabular(task), self.env.spec.horizon)
+
+    def optimal_actions(self, transition: Transition, task: Any) -> jax.Array:
+        """Those of the environment."""
+        return self.env.optimal_actions(transition, task)
 
     def next_places(self) -> np.ndarray:
         """See `MappedEnv`."""

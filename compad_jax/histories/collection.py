@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ from jax.sharding import PartitionSpec
 
 from compad_jax.backend import sharding
 from compad_jax.config import Config
-from compad_jax.config.checks import ConfigError
+from compad_jax.config.checks import ConfigError, require
 from compad_jax.envs import make_env
+from compad_jax.envs.protocol import Env, GuidedEnv
 from compad_jax.envs.split import choose_tasks
 from compad_jax.histories.store import (
     ADVICE,
@@ -26,6 +28,7 @@ from compad_jax.histories.store import (
 )
 from compad_jax.histories.validate import find_mistake
 from compad_jax.sources import make_source
+from compad_jax.sources.actions import draw_action
 from compad_jax.types import History
 
 _STEPS_A_CALL = 4_000_000  # Environment steps of one jitted call: bounds its memory.
@@ -79,6 +82,7 @@ def make_learner(config: Config) -> tuple[Callable[[jax.Array], History], int]:
     """
     env = make_env(config.env)
     source = make_source(config.source, env)
+    guide = _guide(config, env) if config.source.target == "optimal" else None
     chosen = choose_tasks(env.num_tasks, config.env.num_tasks)
 
     def learn(row: jax.Array) -> History:
@@ -86,11 +90,48 @@ def make_learner(config: Config) -> tuple[Callable[[jax.Array], History], int]:
         key = jax.random.key(config.source.seed, impl="threefry2x32")
         task = env.task(jnp.asarray(chosen, jnp.int32)[row])
         history = source(jax.random.split(key, len(chosen))[row], task)
+        if guide:
+            history = aim_at_optimum(guide, task, jax.random.fold_in(key, row), history)
         if history.log_probs is None:
             return history
         return history._replace(log_probs=history.log_probs.astype(jnp.float16))
 
     return learn, len(chosen)
+
+
+def _guide(config: Config, env: Env) -> GuidedEnv:
+    """The environment, if it and the source allow to tell what is best."""
+    if not isinstance(env, GuidedEnv):
+        name = config.env.name
+        raise ConfigError(f"source.target='optimal': {name} cannot tell optimal actions")
+    name, own = config.source.name, getattr(config.source, config.source.name, None)
+    require(
+        not getattr(own, "late_reward_ratio", 0),
+        f"source.target='optimal': source.{name}.late_reward_ratio must be 0, as hidden rewards "
+        "hide what is best",
+    )
+    return env
+
+
+def aim_at_optimum(env: GuidedEnv, task: Any, key: jax.Array, history: History) -> History:
+    """The same histories with optimal actions to be imitated, in place of those taken.
+
+    Source: Lee et al. (2023), Supervised pretraining can learn in-context reinforcement learning,
+    section 3. Deviation: every step of a history is a query, not a state drawn beside it.
+
+    Args:
+        env: the environment.
+        task: that of the histories.
+        key: PRNG key, consumed; it draws among equally good actions.
+        history: [R, T].
+
+    Returns:
+        Histories whose log-probabilities are those of the optimal policy.
+    """
+    probability = jax.vmap(env.optimal_actions, (0, None))(history.transition, task)
+    log_probs = jnp.log(probability)
+    noise = jax.random.uniform(key, probability.shape[:-1])
+    return history._replace(log_probs=log_probs, target=draw_action(noise, log_probs))
 
 
 def program_hash(learn: Callable[[jax.Array], History]) -> str:

@@ -21,6 +21,7 @@ class Dataset(NamedTuple):
     """Histories; a row is one history of one task. The devices share the rows."""
 
     transition: Transition  # [rows, T]
+    target: jax.Array  # int [rows, T], actions to be imitated.
     is_target: jax.Array  # bool [rows, T], see `is_informative`.
     floor: jax.Array  # float [rows, T], lowest expected loss in nats; NaN: not known.
     task: jax.Array  # int [rows], index of the task.
@@ -77,7 +78,7 @@ def make_datasets(
         task, stream = tasks[filled // num_streams], filled % num_streams
         rows = jax.tree.map(lambda x: _typed(x[task, stream]), history)
         rows = rows, task.astype(np.int32)
-        (transition, log_probs), task = jax.device_put(rows, _placement(mesh))
+        (transition, log_probs, target), task = jax.device_put(rows, _placement(mesh))
         if log_probs is not None:
             is_target, floor = describe(log_probs)
         else:
@@ -85,7 +86,8 @@ def make_datasets(
             known = np.ones(shape, bool), np.full(shape, np.nan, np.float32)
             is_target, floor = jax.device_put(known, _placement(mesh))
         count = jax.device_put(np.int32(num_rows), mesh and sharding.replicated(mesh))
-        return Dataset(transition, is_target, floor, task, count)
+        target = transition.action if target is None else target
+        return Dataset(transition, target, is_target, floor, task, count)
 
     return {name: place(tasks) for name, tasks in parts.items()}
 
@@ -105,7 +107,7 @@ def dataset_shapes(
     whole = mesh and sharding.replicated(mesh)
     count: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
     transition = Transition(obs, action, reward, obs, flag)
-    return Dataset(transition, flag, reward, array(jnp.int32, rows), count)
+    return Dataset(transition, action, flag, reward, array(jnp.int32, rows), count)
 
 
 def _placement(mesh: Mesh | None) -> jax.sharding.NamedSharding | None:

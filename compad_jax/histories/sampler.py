@@ -127,6 +127,6 @@ def cut_segments(
 
     previous = jax.tree.map(before, dataset.transition)
     tokens = Tokens(previous=previous, is_first=is_first, obs=dataset.transition.obs[row, now])
-    action = dataset.transition.action[row, now]
+    action = dataset.target[row, now]
     is_target = mask & dataset.is_target[row, now]
     return Segments(tokens, action, mask, is_target, dataset.floor[row, now])

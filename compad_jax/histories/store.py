@@ -20,6 +20,7 @@ from compad_jax.types import History, Transition
 
 _VERSION = 2  # Of the format; stores of another one are refused.
 _MANIFEST = "manifest.json"
+_OPTIONAL = ("log_probs", "target")  # Arrays that a history may lack.
 ADVICE = "delete it, or name another --config.data.dir"
 
 
@@ -121,8 +122,8 @@ def read_store(directory: str, origin: Origin) -> History:
         f"{directory}: made by other code with the same settings: the environment, the source or "
         f"JAX ({manifest['versions']['jax']}, now {_versions()['jax']}) has changed; {ADVICE}",
     )
-    names = set(manifest["arrays"]) | {"log_probs"}
-    missing = sorted({*Transition._fields, "log_probs"} ^ names)
+    names = {*manifest["arrays"], *_OPTIONAL}
+    missing = sorted({*Transition._fields, *_OPTIONAL} ^ names)
     require(not missing, f"{directory}: {', '.join(missing)}: missing or unknown; {ADVICE}")
     arrays = {}
     for name, entry in manifest["arrays"].items():
@@ -133,8 +134,8 @@ def read_store(directory: str, origin: Origin) -> History:
         if _checksum(array) != entry["sha256"]:
             raise ConfigError(f"{directory}/{name}: is damaged (checksum); {ADVICE}")
         arrays[name] = array
-    log_probs = arrays.pop("log_probs", None)
-    return History(Transition(**arrays), log_probs)
+    optional = {name: arrays.pop(name, None) for name in _OPTIONAL}
+    return History(Transition(**arrays), **optional)
 
 
 def _versions() -> dict[str, str]:
@@ -142,7 +143,7 @@ def _versions() -> dict[str, str]:
 
 
 def _flatten(history: History) -> dict[str, np.ndarray]:
-    arrays = history.transition._asdict() | {"log_probs": history.log_probs}
+    arrays = history.transition._asdict() | {name: getattr(history, name) for name in _OPTIONAL}
     return {name: np.asarray(array) for name, array in arrays.items() if array is not None}
 
 

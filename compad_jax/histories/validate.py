@@ -25,6 +25,8 @@ def find_mistake(history: History, spec: EnvSpec, shape: tuple[int, int, int]) -
     arrays = history.transition._asdict()
     if history.log_probs is not None:
         arrays, kinds = arrays | {"log_probs": history.log_probs}, kinds | {"log_probs": "f"}
+    if history.target is not None:
+        arrays, kinds = arrays | {"target": history.target}, kinds | {"target": "iu"}
     last = {"obs": (spec.obs_size,), "next_obs": (spec.obs_size,), "log_probs": (spec.num_actions,)}
     for name, x in arrays.items():
         expected = (*shape, *last.get(name, ()))
@@ -47,7 +49,7 @@ def _mistake_in(name: str, x: np.ndarray, spec: EnvSpec) -> tuple[tuple[int, int
     if name == "log_probs":
         total = np.exp(x.astype(np.float32)).sum(-1)
         return _first(~(np.abs(total - 1) <= _TOLERANCE), total, "probabilities sum to", "1")
-    if name == "action":
+    if name in ("action", "target"):
         return _outside(x[..., None], (spec.num_actions,))
     if name in ("obs", "next_obs") and isinstance(spec.obs_space, Discrete):
         return _outside(x, spec.obs_space.sizes)

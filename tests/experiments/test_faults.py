@@ -30,7 +30,8 @@ def dataset(debug_config):
     transition = random_transitions(jax.random.key(0), spec, (num_rows, num_steps))
     step = jnp.broadcast_to(jnp.arange(float(num_steps)), (num_rows, num_steps))
     every = jnp.ones((num_rows, num_steps), bool)
-    return Dataset(transition, every, step, jnp.arange(num_rows), jnp.int32(num_rows))
+    action = transition.action
+    return Dataset(transition, action, every, step, jnp.arange(num_rows), jnp.int32(num_rows))
 
 
 def test_windows_start_at_the_start(debug_config, dataset):

@@ -235,3 +235,43 @@ def test_histories_are_those_that_were_recorded(source):
         for name, array in arrays.items():
             tolerance = 2e-3 if name == "log_probs" else 0
             np.testing.assert_allclose(array, recorded[name], atol=tolerance, err_msg=name)
+
+
+def test_optimal_targets_leave_the_histories_as_they_are(config):
+    taken = collection.collect(config)
+    optimal = collection.collect(override(config, source={"target": "optimal"}))
+    chex.assert_trees_all_equal(taken.transition, optimal.transition)
+    assert taken.target is None
+    obs, probability = taken.transition.obs, np.exp(optimal.log_probs.astype(np.float32))
+    goals = np.asarray(tasks_of(make_env(config.env)))[:, None, None]
+    moves = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)])
+    distance = np.abs(np.clip(obs[..., None, :] + moves, 0, 2) - goals[..., None, :]).sum(-1)
+    best = distance == distance.min(-1, keepdims=True)
+    np.testing.assert_allclose(probability, best / best.sum(-1, keepdims=True), atol=1e-3)
+    assert np.take_along_axis(best, optimal.target[..., None], -1).all()
+    several = best.sum(-1) > 1  # Equals are drawn anew, each about as often.
+    first = optimal.target == best.argmax(-1)
+    assert 0.3 < first[several].mean() < 0.7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": {"mbie_eb": {"late_reward_ratio": 0.1}}}, "late_reward_ratio must be 0"),
+        ({"env": {"name": "unguided"}}, "unguided cannot tell optimal actions"),
+    ],
+)
+def test_optimal_targets_that_nobody_can_tell_are_refused(config, changes, message):
+    class Unguided(DarkRoom):
+        optimal_actions = None
+
+    register_env("unguided", lambda env: Unguided(env.grid_size, env.horizon))
+    values = {"source": {"target": "optimal"}} | changes
+    if "source" in changes:
+        own = dataclasses.asdict(config.source.mbie_eb) | changes["source"]["mbie_eb"]
+        values["source"] = {"target": "optimal", "mbie_eb": own}
+    try:
+        with pytest.raises(ConfigError, match=message):
+            collection.make_learner(override(config, **values))
+    finally:
+        envs._FACTORIES.pop("unguided")

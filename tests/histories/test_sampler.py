@@ -28,6 +28,7 @@ def _numbered(num_rows=_ROWS, num_steps=_STEPS):
             next_obs=jnp.asarray(np.stack([row, step + 1], -1)),
             done=jnp.asarray(step % 5 == 4),
         ),
+        target=jnp.asarray(-1000 * row - step - 1),
         is_target=jnp.asarray(step % 3 > 0),
         floor=jnp.asarray(-row - step / 64, jnp.float32),
         task=jnp.arange(num_rows),
@@ -90,7 +91,7 @@ def _oracle_cut(dataset, row, start, lengths, max_length):
                 {
                     "previous": before,
                     "obs": data.transition.obs[row, step],
-                    "action": data.transition.action[row, step],
+                    "target": data.target[row, step],
                     "is_target": data.is_target[row, step],
                     "floor": data.floor[row, step],
                 }
@@ -131,7 +132,7 @@ def test_tokens_equal_the_oracle(jitted_cut, start, lengths):
             continue
         assert cut.is_target[s, i] == token["is_target"], where
         np.testing.assert_array_equal(cut.tokens.obs[s, i], token["obs"], err_msg=where)
-        assert cut.action[s, i] == token["action"], where
+        assert cut.action[s, i] == token["target"], where
         assert cut.floor[s, i] == token["floor"], where
         assert cut.tokens.is_first[s, i] == (token["previous"] is None), where
         seen = jax.tree.map(lambda x, at=(s, i): x[at], cut.tokens.previous)
@@ -150,7 +151,7 @@ def test_no_window_crosses_histories(variable):
         real = mask[window]
         assert len(np.unique(row[window][real])) == 1
         np.testing.assert_array_equal(np.diff(step[window][real]), 1)  # None skipped or twice.
-    np.testing.assert_array_equal(variable.action[mask], (1000 * row + step + 1)[mask])
+    np.testing.assert_array_equal(variable.action[mask], (-1000 * row - step - 1)[mask])
     np.testing.assert_array_equal(variable.floor[mask], (-row - step / 64)[mask])
     np.testing.assert_array_equal(variable.is_target, mask & (step % 3 > 0))
     np.testing.assert_array_equal(variable.tokens.is_first[mask], step[mask] == 0)

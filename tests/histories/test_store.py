@@ -19,7 +19,7 @@ from tests.builders import override
 
 _SETTINGS = {"env": {"grid_size": 9, "start": "center"}, "source": {"seed": 0, "lr": 3e-4}}
 _ORIGIN = store.Origin(_SETTINGS, "c0de")
-_ARRAYS = ("obs", "action", "reward", "next_obs", "done", "log_probs")
+_ARRAYS = ("obs", "action", "reward", "next_obs", "done", "log_probs", "target")
 
 
 def _history(seed=0):
@@ -35,11 +35,15 @@ def _history(seed=0):
             done=rng.random(shape) < 0.1,
         ),
         log_probs=rng.normal(size=(*shape, 5)).astype(np.float16),
+        target=rng.integers(5, size=shape, dtype=np.int32),
     )
 
 
 def _leaves(history):
-    return history.transition._asdict() | {"log_probs": history.log_probs}
+    return history.transition._asdict() | {
+        "log_probs": history.log_probs,
+        "target": history.target,
+    }
 
 
 @pytest.fixture
@@ -63,6 +67,7 @@ def test_round_trip(directory):
         "next_obs": "int16",
         "done": "bool",
         "log_probs": "float16",
+        "target": "int8",
     }
 
 

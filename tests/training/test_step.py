@@ -46,6 +46,7 @@ def _setup(config, num_devices=1, num_rows=12):
     is_target = jnp.arange(shape[1]) % 4 > 0
     dataset = Dataset(
         transition,
+        transition.action,
         jnp.broadcast_to(is_target, shape),
         jnp.zeros(shape),
         jnp.arange(num_rows),
