@@ -130,6 +130,8 @@ class PpoConfig:
     critic_gain: Positive = 1.0
     # The streams of a task are divided among so many learners, each with a policy of its own.
     num_learners: Count = 1
+    # What the learners are told: what a student sees, or the whole state.
+    sees: Annotated[str, Choice(("observation", "state"))] = "observation"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,6 +94,15 @@ class DarkGoals:
         """See `FinishableEnv`: every goal was reached."""
         return env_state.stage == self.num_goals
 
+    @property
+    def hidden_space(self) -> Discrete:
+        """See `HidingEnv`: how many goals were reached."""
+        return Discrete((self.num_goals + 1,))
+
+    def hidden(self, env_state: GoalsState) -> jax.Array:
+        """See `HidingEnv`."""
+        return env_state.stage[None]
+
     def tabular(self, task: jax.Array) -> TabularModel:
         """The task as tables over stage * cells + cell."""
         next_cell, num_cells = grid.next_cells(self.grid_size), self.grid_size**2

@@ -122,6 +122,18 @@ class BanditEnv(Env, Protocol):
 
 
 @runtime_checkable
+class HidingEnv(Env, Protocol):
+    """An environment that can show what its observations hide of a state; both are integers."""
+
+    @property
+    def hidden_space(self) -> Discrete:
+        """What `hidden` may be."""
+
+    def hidden(self, env_state: Any) -> jax.Array:
+        """The rest of a state, int [H]."""
+
+
+@runtime_checkable
 class GuidedEnv(Env, Protocol):
     """An environment that can tell what would have been best in a history."""
 

@@ -9,6 +9,7 @@ Where there are few observations, the networks are evaluated once on all of them
 on every sample: once a rollout to act, once a minibatch to learn. The result is the same.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ import optax
 from compad_jax.config import PpoConfig
 from compad_jax.config.checks import ConfigError
 from compad_jax.envs import protocol
+from compad_jax.envs.show_state import ShowState, hide_state
 from compad_jax.sources.actions import draw_action
 from compad_jax.sources.actor_critic import ActorCritic, NetworkFn, tabulate
 from compad_jax.sources.ppo_loss import Samples, Tally, make_tally, ppo_loss, tally_loss
@@ -66,8 +68,10 @@ def make_ppo(
 
     Raises:
         ConfigError: learners do not divide the streams, or minibatches a rollout, or the
-            environment acts by itself at times.
+            environment acts by itself at times or cannot show its state.
     """
+    if config.sees == "state":
+        return _make_informed(env, config, num_streams=num_streams, num_steps=num_steps)
     if hasattr(env, "distractor"):  # Its own actions would enter the loss.
         raise ConfigError("source.name='ppo': needs an environment without a wait (distractor)")
     if num_streams % config.num_learners:
@@ -86,6 +90,25 @@ def make_ppo(
 
     # One learner uses its key as it is: its histories are those from before there were more.
     return learn_all if config.num_learners > 1 else learn
+
+
+def _make_informed(
+    env: protocol.Env, config: PpoConfig, *, num_streams: int, num_steps: int
+) -> Callable[[jax.Array, jax.Array], History]:
+    """Learners that are told the state; their histories show what a student sees."""
+    if not isinstance(env, protocol.HidingEnv):
+        raise ConfigError(
+            "source.ppo.sees='state': needs an environment that hides some of its state, such as "
+            "dark_key_to_door"
+        )
+    uninformed = dataclasses.replace(config, sees="observation")
+    learn = make_ppo(ShowState(env), uninformed, num_streams=num_streams, num_steps=num_steps)
+
+    def learn_and_hide(key: jax.Array, task: jax.Array) -> History:
+        history = learn(key, task)
+        return history._replace(transition=hide_state(env, history.transition))
+
+    return learn_and_hide
 
 
 def _make_learner(
