@@ -10,8 +10,8 @@ SUITE = Suite(
     question="How long does a place that was found once stay known?",
     config="configs/dark_room_wait.py",
     overrides=(),
-    num_tokens=11_520_000,
-    warmup_ratio=0.08,
+    num_tokens=19_200_000,
+    warmup_ratio=0.05,
     seeds=(0, 1, 2),
     arms=rules(num_latents=10, of_the_gate=(gap(1_000_000, num_episodes=2, num_seeds=2),)),
     conditions=(
