@@ -32,12 +32,12 @@ from compad_jax.reports.figures import COLORS, GREY, draw_in_style
 from compad_jax.reports.tables import markdown_table
 from compad_jax.training.restore import restore_trained
 
-_NUM_SEEDS = 4
+_NUM_SEEDS = 8
 _WAIT = 300
 _NUM_COMPRESSIONS = 60
 _SHOWN = (1, 2, 3, 5, 10, 20, 40, 60)  # Compressions, in the table.
 _SEARCH = (1, 2, 3, 4)  # Likewise, for visited cells: mostly before the goal is found.
-_RIDGE = 1.0
+_RIDGE = 0.1
 
 
 class Lives(NamedTuple):
@@ -86,12 +86,13 @@ def live(policy: Policy, params: Params, env: Env, tasks: Any, smoothing: float)
         raise ConfigError("only memories that are one array of latents can be read out")
     size = env.spec.obs_space.sizes[0]  # type: ignore[union-attr]
     here = np.eye(size**2, dtype=bool)[obs[..., 0] * size + obs[..., 1]]
+    earned = np.cumsum(reward.reshape(-1, batch), axis=0)
     seen = np.logical_or.accumulate(here.any(1), axis=0)
     return Lives(
         memory=memory[1:],
         goal=np.asarray(tasks)[:, 0],
-        # A token tells of the step before it: the last reward of a segment is in the next one.
-        found=np.cumsum(reward[:, :-1].sum(1), axis=0)[:-1] > 0,
+        # A token tells of the step before it: the last reward is told by the next segment.
+        found=earned[length - 2 :: length][:-1] > 0,
         visited=seen[:-1],
         waits=waits[:-1].mean(1) > 0.5,
         rewards=reward[:-1].sum(1),
