@@ -1,6 +1,6 @@
 """What a memory does: empty, swap or freeze it at the end of a wait, and see where the agent goes.
 
-    python -m experiments.causes dark_room_wait --json results/causes/dark_room.json
+    python -m experiments.causes dark_room_wait --results results/causes
 
 Every rollout finds its goal and then waits. Just before the first of these waits ends, memories
 are changed, and the next episode is watched. Dark rooms with one goal only.
@@ -32,6 +32,7 @@ from compad_jax.evaluation.statistics import bootstrap
 from compad_jax.models import Params, Policy
 from compad_jax.models.policy import apply_method
 from compad_jax.reports.tables import markdown_table
+from compad_jax.reports.wording import ACTING, percent
 from compad_jax.training.restore import restore_trained
 
 _SLACK = 2  # Steps beyond the shortest path that still count as walking straight there.
@@ -200,15 +201,24 @@ def _share(values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
     return {"share": float(values[counts].mean()), "ci95": interval, "rollouts": int(counts.sum())}
 
 
-def _table(summary: dict[str, dict[str, Any]]) -> str:
+def _table(results: dict[str, Any]) -> str:
     rows = []
-    for selection, interventions in summary.items():
+    for selection, interventions in results["summary"].items():
         for name, shares in interventions.items():
-            row = {"acting": selection, "memory": name}
+            row = {"acting": ACTING[selection], "memory": name}
             for key, label in (("own", "to its own goal"), ("other", "to the other goal")):
-                row[label] = f"{100 * shares[key]['share']:.0f}%" if key in shares else "-"
+                row[label] = _show(shares[key]) if key in shares else "-"
             rows.append(row)
-    return markdown_table(rows)
+    return (
+        f"{markdown_table(rows)}\n\nShares of the rollouts that walk straight there after a wait of "
+        f"{results['wait']:,} steps, and 95% intervals over tasks and seeds; {results['split']} "
+        f"tasks; {results['checkpoint']}; commit {results['commit']}, {results['hardware']}."
+    )
+
+
+def _show(share: dict[str, Any]) -> str:
+    text = f"{percent(share['share'])}%"
+    return f"{text} [{', '.join(map(percent, share['ci95']))}]" if share["ci95"] else text
 
 
 def examine(checkpoint: str, wait: int, split: str) -> dict[str, Any]:
@@ -254,18 +264,20 @@ def main() -> None:
     parser.add_argument("checkpoint", help="run directory or shipped agent")
     parser.add_argument("--wait", type=int, default=1_000, help="steps")
     parser.add_argument("--split", choices=("held_out", "validation"), default="held_out")
-    parser.add_argument("--json", help="file to write the results to")
+    parser.add_argument("--results", help="directory to write to")
     arguments = parser.parse_args()
     with one_line_errors():
         process.configure(1)
-        if arguments.json and os.path.exists(arguments.json):
-            raise ConfigError(f"--json {arguments.json}: exists; name another file")
+        if arguments.results and os.path.exists(arguments.results):
+            raise ConfigError(f"--results {arguments.results}: exists; name another directory")
         results = examine(arguments.checkpoint, arguments.wait, arguments.split)
-        print(_table(results["summary"]))
-        if arguments.json:
-            os.makedirs(os.path.dirname(arguments.json) or ".", exist_ok=True)
-            with open(arguments.json, "w", encoding="utf-8") as file:
-                json.dump(results, file, indent=1)
+        table = _table(results)
+        print(table)
+        if arguments.results:
+            os.makedirs(arguments.results)
+            for name, text in (("table.md", table), ("causes.json", json.dumps(results))):
+                with open(os.path.join(arguments.results, name), "w", encoding="utf-8") as file:
+                    file.write(text + "\n")
 
 
 if __name__ == "__main__":

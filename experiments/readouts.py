@@ -30,6 +30,7 @@ from compad_jax.evaluation.rollout import init_rollout, rollout_step
 from compad_jax.models import Params, Policy
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style
 from compad_jax.reports.tables import markdown_table
+from compad_jax.reports.wording import percent
 from compad_jax.training.restore import restore_trained
 
 _NUM_SEEDS = 8
@@ -228,7 +229,13 @@ def _table(results: dict[str, Any]) -> str:
                 else f"{100 * visited['balanced']:.0f}%",
             }
         )
-    return markdown_table(rows)
+    seen, unseen = results["lives"]
+    return (
+        f"{markdown_table(rows)}\n\nFitted on {seen} lives in training tasks, judged on {unseen} in "
+        f"held-out ones, acting by sampling with waits of {results['wait']} steps. Of the slots, "
+        f"{percent(results['untouched'])}% do not change at all with a compression of waiting; "
+        f"{results['checkpoint']}; commit {results['commit']}, {results['hardware']}."
+    )
 
 
 def main() -> None:
@@ -243,7 +250,7 @@ def main() -> None:
             raise ConfigError(f"--results {arguments.results}: exists; name another directory")
         results, figure = examine(arguments.checkpoint)
         table = _table(results)
-        print(f"{table}\n\nslots untouched while waiting: {results['untouched']:.3f}")
+        print(table)
         if arguments.results:
             os.makedirs(arguments.results)
             figure.savefig(os.path.join(arguments.results, "one_life.png"))
