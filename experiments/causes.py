@@ -210,7 +210,7 @@ def _table(results: dict[str, Any]) -> str:
                 row[label] = _show(shares[key]) if key in shares else "-"
             rows.append(row)
     return (
-        f"{markdown_table(rows)}\n\nShares of the rollouts that walk straight there after a wait of "
+        f"{markdown_table(rows)}\n\nShare of the rollouts that walk straight there after a wait of "
         f"{results['wait']:,} steps, and 95% intervals over tasks and seeds; {results['split']} "
         f"tasks; {results['checkpoint']}; commit {results['commit']}, {results['hardware']}."
     )

@@ -229,13 +229,14 @@ def _table(results: dict[str, Any]) -> str:
                 else f"{100 * visited['balanced']:.0f}%",
             }
         )
-    seen, unseen = results["lives"]
-    return (
-        f"{markdown_table(rows)}\n\nFitted on {seen} lives in training tasks, judged on {unseen} in "
-        f"held-out ones, acting by sampling with waits of {results['wait']} steps. Of the slots, "
+    fitted, judged = results["lives"]
+    facts = (
+        f"Fitted on {fitted} lives in training tasks and judged on {judged} in held-out ones, acting "
+        f"by sampling with waits of {results['wait']} steps. Of the slots, "
         f"{percent(results['untouched'])}% do not change at all with a compression of waiting; "
         f"{results['checkpoint']}; commit {results['commit']}, {results['hardware']}."
     )
+    return f"{markdown_table(rows)}\n\n{facts}"
 
 
 def main() -> None:
