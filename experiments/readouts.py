@@ -231,8 +231,8 @@ def _table(results: dict[str, Any]) -> str:
         )
     fitted, judged = results["lives"]
     facts = (
-        f"Fitted on {fitted} lives in training tasks and judged on {judged} in held-out ones, acting "
-        f"by sampling with waits of {results['wait']} steps. Of the slots, "
+        f"Fitted on {fitted} lives in training tasks and judged on {judged} in held-out ones, "
+        f"acting by sampling with waits of {results['wait']} steps. Of the slots, "
         f"{percent(results['untouched'])}% do not change at all with a compression of waiting; "
         f"{results['checkpoint']}; commit {results['commit']}, {results['hardware']}."
     )
