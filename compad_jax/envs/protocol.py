@@ -2,9 +2,9 @@
 
 An environment is a family of tasks as pure functions of a traced task, so that tasks `vmap`.
 Whoever adds one writes a frozen dataclass with the members of `Env`, adds what it has of the
-optional ones (`TabularEnv`, `MappedEnv`, `FinishableEnv`, `BanditEnv`; `optimal_return`,
-`random_return`, `fewest_steps`, `decision_values`; `distractor`, `recalls`), and calls
-`compad_jax.envs.register_env`.
+optional ones (`TabularEnv`, `MappedEnv`, `FinishableEnv`, `BanditEnv`, `HidingEnv`, `GuidedEnv`;
+`optimal_return`, `random_return`, `fewest_steps`, `decision_values`, `judged_as`; `distractor`,
+`recalls`), and calls `compad_jax.envs.register_env`.
 """
 
 import math

@@ -1,4 +1,8 @@
-"""Tasks as tables over states, and the exact returns that follow from them."""
+"""Tasks as tables over states, and the exact returns that follow from them.
+
+What an environment does not tell by a method of its own is computed from its tables. One that is
+as good as another one, such as its own with a wait added, names that as `judged_as`.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -182,6 +186,7 @@ def _solve(
     env: Env, tasks: Any, method: str, solve: Callable[[TabularModel, int], jax.Array]
 ) -> np.ndarray | None:
     """Returns of each task, float [G], by a method of the environment or from its tables."""
+    env = getattr(env, "judged_as", env)
     solve_task: Callable[[Any], jax.Array]
     if hasattr(env, method):
         solve_task = getattr(env, method)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.envs import tabular
 from compad_jax.envs.protocol import EnvSpec
 from compad_jax.types import Transition
 
@@ -108,21 +107,10 @@ class Waiting:
         """Whether the environment supplies the action: bool []."""
         return self.is_finished(env_state)
 
-    def optimal_return(self, task: Any) -> jax.Array:
-        """That of the environment, as a wait pays nothing: float []."""
-        return tabular.optimal_return(self.env.tabular(task), self.env.spec.horizon)
-
-    def random_return(self, task: Any) -> jax.Array:
-        """That of the environment: float []."""
-        return tabular.random_return(self.env.tabular(task), self.env.spec.horizon)
-
-    def fewest_steps(self, task: Any) -> jax.Array:
-        """That of the environment: float []."""
-        return tabular.fewest_steps(self.env.tabular(task), self.env.spec.horizon)
-
-    def decision_values(self, task: Any) -> jax.Array:
-        """Those of the environment: float [A]."""
-        return tabular.decision_values(self.env.tabular(task), self.env.spec.horizon)
+    @property
+    def judged_as(self) -> Any:
+        """See `tabular`: a wait changes no return and no way to a reward."""
+        return self.env
 
     def optimal_actions(self, transition: Transition, task: Any) -> jax.Array:
         """Those of the environment."""

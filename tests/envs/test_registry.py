@@ -61,7 +61,9 @@ def test_episodes_end_at_the_horizon_at_the_latest(played):
 def test_tables_agree_with_what_was_played(played):
     env, tasks, _, timesteps = played
     if not isinstance(env, TabularEnv):
-        assert hasattr(env, "optimal_return")  # Otherwise nothing would tell how good one can be.
+        judge = getattr(env, "judged_as", env)
+        # Otherwise nothing would tell how good one can be.
+        assert hasattr(judge, "optimal_return") or isinstance(judge, TabularEnv)
         return
     tables = jax.vmap(env.tabular)(tasks)
     assert tables.reward.shape[-1] == env.spec.num_actions
