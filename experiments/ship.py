@@ -39,7 +39,7 @@ def ship(name: str, run: str, directory: str = "compad_jax/agents") -> str:
     folder = os.path.join(directory, name)
     os.makedirs(folder, exist_ok=True)
     # A first look takes seconds, however long the evaluations of the run were.
-    few = dataclasses.replace(config.eval, num_seeds=2, num_episodes=4)
+    few = dataclasses.replace(config.eval, split="held_out", num_seeds=2, num_episodes=4)
     save_json(dataclasses.replace(config, eval=few), os.path.join(folder, "config.json"))
     with open(os.path.join(folder, "params.msgpack"), "wb") as file:
         file.write(data)
