@@ -28,7 +28,6 @@ from compad_jax.envs.tabular import all_fewest_steps
 from compad_jax.envs.waiting import Waiting
 from compad_jax.evaluation.episodes import SELECTIONS
 from compad_jax.evaluation.rollout import RolloutState, init_rollout, make_rollout, rollout_step
-from compad_jax.evaluation.statistics import bootstrap
 from compad_jax.models import Params, Policy
 from compad_jax.models.policy import apply_method
 from compad_jax.reports.tables import markdown_table
@@ -37,6 +36,7 @@ from compad_jax.training.restore import restore_trained
 
 _SLACK = 2  # Steps beyond the shortest path that still count as walking straight there.
 _NUM_SEEDS = 8
+_NUM_BOOTSTRAP = 2000
 
 
 class Visits(NamedTuple):
@@ -181,6 +181,7 @@ def summarise(
     other_fewest = np.roll(fewest, -1)
     # Who had not found its goal had nothing to remember; nor had who takes over its memory.
     knows = (first > 0) & (np.roll(first, -1, axis=1) > 0)
+    require(knows.any((1, 2)).all(), "no rollout found its goal in the first episode")
     summary: dict[str, dict[str, Any]] = {}
     for index, selection in enumerate(SELECTIONS):
         rows = {"first episode": {"own": _share(goes(first, fewest)[index], knows[index])}}
@@ -195,10 +196,20 @@ def summarise(
 
 
 def _share(values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
-    """Mean of bool [G, R] over what counts, with an interval over tasks and seeds."""
-    whole = counts.all(1)
-    interval = [float(x) for x in bootstrap(values[whole].astype(float))] if whole.any() else None
-    return {"share": float(values[counts].mean()), "ci95": interval, "rollouts": int(counts.sum())}
+    """Mean of bool [G, R] over what counts, with a 95% interval over tasks, then rollouts."""
+    tasks = [x[known] for x, known in zip(values, counts, strict=True) if known.any()]
+    rng = np.random.default_rng(0)
+
+    def draw_again() -> float:
+        drawn = [tasks[number] for number in rng.integers(len(tasks), size=len(tasks))]
+        return float(np.concatenate([rng.choice(x, len(x)) for x in drawn]).mean())
+
+    means = [draw_again() for _ in range(_NUM_BOOTSTRAP)]
+    return {
+        "share": float(values[counts].mean()),
+        "ci95": [float(x) for x in np.quantile(means, [0.025, 0.975])],
+        "rollouts": int(counts.sum()),
+    }
 
 
 def _table(results: dict[str, Any]) -> str:
@@ -211,14 +222,13 @@ def _table(results: dict[str, Any]) -> str:
             rows.append(row)
     return (
         f"{markdown_table(rows)}\n\nShare of the rollouts that walk straight there after a wait of "
-        f"{results['wait']:,} steps, and 95% intervals over tasks and seeds; {results['split']} "
+        f"{results['wait']:,} steps, and 95% intervals over tasks and seeds; {results['split'].replace('_', '-')} "
         f"tasks; {results['checkpoint']}; commit {results['commit']}, {results['hardware']}."
     )
 
 
 def _show(share: dict[str, Any]) -> str:
-    text = f"{percent(share['share'])}%"
-    return f"{text} [{', '.join(map(percent, share['ci95']))}]" if share["ci95"] else text
+    return f"{percent(share['share'])}% [{', '.join(map(percent, share['ci95']))}]"
 
 
 def examine(checkpoint: str, wait: int, split: str) -> dict[str, Any]:
