@@ -181,7 +181,7 @@ def summarise(
     other_fewest = np.roll(fewest, -1)
     # Who had not found its goal had nothing to remember; nor had who takes over its memory.
     knows = (first > 0) & (np.roll(first, -1, axis=1) > 0)
-    require(knows.any((1, 2)).all(), "no rollout found its goal in the first episode")
+    require(bool(knows.any((1, 2)).all()), "no rollout found its goal in the first episode")
     summary: dict[str, dict[str, Any]] = {}
     for index, selection in enumerate(SELECTIONS):
         rows = {"first episode": {"own": _share(goes(first, fewest)[index], knows[index])}}
@@ -220,11 +220,13 @@ def _table(results: dict[str, Any]) -> str:
             for key, label in (("own", "to its own goal"), ("other", "to the other goal")):
                 row[label] = _show(shares[key]) if key in shares else "-"
             rows.append(row)
-    return (
-        f"{markdown_table(rows)}\n\nShare of the rollouts that walk straight there after a wait of "
-        f"{results['wait']:,} steps, and 95% intervals over tasks and seeds; {results['split'].replace('_', '-')} "
-        f"tasks; {results['checkpoint']}; commit {results['commit']}, {results['hardware']}."
+    split = results["split"].replace("_", "-")
+    facts = (
+        "Share of the rollouts that walk straight there after a wait of "
+        f"{results['wait']:,} steps, and 95% intervals over tasks and seeds; {split} tasks; "
+        f"{results['checkpoint']}; commit {results['commit']}, {results['hardware']}."
     )
+    return f"{markdown_table(rows)}\n\n{facts}"
 
 
 def _show(share: dict[str, Any]) -> str:
