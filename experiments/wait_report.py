@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style
 from compad_jax.reports.tables import markdown_table
+from experiments.bandit_teacher import teacher_regrets
 from experiments.suites import Arm, Condition, Suite
 
 Line = dict[str, Any]  # Of results.jsonl.
@@ -33,6 +34,10 @@ def write(suite: Suite, lines: list[Line], directory: str) -> str:
     rows = [(arm, runs) for arm, runs in rows if runs]
     measures = (_DIRECT,) if _is_known(rows, _DIRECT) else (_FIRST_PULL, _ALL_PULLS)
     tables = [f"{m.label}:\n\n{_table(suite, rows, m)}" for m in measures]
+    if not measures[0].is_share:
+        teacher = teacher_regrets(suite.config, suite.overrides)
+        texts = [f"{teacher[m.key]:.2f} ({m.label})" for m in measures]
+        tables.append(f"Their teacher, on the same tasks: {', '.join(texts)}.")
     runs = [run for _, lines in rows for run in lines]
     columns = "Columns: steps of the wait. Means, and lowest and highest training"
     text = "\n\n".join([*tables, f"{budget_of(suite, runs)} {columns}."]) + "\n"

@@ -2,12 +2,19 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from compad_jax.config import to_dict
 from compad_jax.config.checks import differences
+from compad_jax.config.command_line import load_config
+from compad_jax.envs import make_env
+from compad_jax.envs.split import tasks_of
+from compad_jax.histories.collection import collect
 from compad_jax.training.run_directory import TEST_SETTINGS
 from experiments import ablate, wait_report
+from experiments.bandit_teacher import teacher_regrets
 from experiments.suites import Arm, Condition, Suite
 
 _SUITES = ("wait_room", "wait_door", "wait_bandit")
@@ -45,7 +52,9 @@ def _summary(direct):
     return {"direct_fraction": direct, "decision_regret": 0.1, "recall_regret": 1.0}
 
 
-def test_table_by_hand(tmp_path):
+def test_table_by_hand(tmp_path, monkeypatch):
+    known = {"decision_regret": 0.1234, "recall_regret": 3.4}
+    monkeypatch.setattr(wait_report, "teacher_regrets", lambda *_: known)
     arms = Arm("gate", "a gate"), Arm("none", "nothing"), Arm("later", "not run yet")
     conditions = Condition("0"), Condition("100")
     suite = Suite("Why?", "c.py", (), 2_000_000, 0.1, (0, 1), arms, conditions=conditions)
@@ -77,7 +86,28 @@ def test_table_by_hand(tmp_path):
     text = wait_report.write(suite, lines, str(tmp_path))
     assert text.startswith("regret of the first pull after the wait:")
     assert "regret of all pulls after the wait:" in text
+    assert (
+        "teacher, on the same tasks: 0.12 (regret of the first pull after the wait), 3.40" in text
+    )
     assert "| a gate | greedy | 2 | 0.10 [0.10, 0.10] | 0.10 [0.10, 0.10] |" in text
+
+
+def test_regrets_of_a_teacher_by_hand():
+    """UCB pulls one arm at a time, so that its regrets follow from the arms alone."""
+    overrides = ("env.num_tasks=60", "source.num_steps=100", "env.max_wait=9")
+    found = teacher_regrets("configs/delayed_bandit.py", overrides)
+    config = load_config("configs/delayed_bandit.py", (*overrides, "env.wait=0"))
+    env = make_env(config.env)
+    rows, tasks = tasks_of(env, config.env, "held_out")
+    steps = jax.tree.map(lambda x: x[rows], collect(config).transition)
+    gaps = []
+    for task, actions in zip(np.asarray(tasks), steps.action, strict=True):
+        gaps.append([task.max() - task[stream[50]] for stream in actions])
+    assert found["decision_regret"] == pytest.approx(np.mean(gaps), abs=1e-3)
+    best = 50 * np.asarray(tasks).max(-1)
+    paid = steps.reward[:, :, 50:].sum(-1)
+    assert found["recall_regret"] == pytest.approx((best[:, None] - paid).mean(), rel=1e-4)
+    assert 0 < found["decision_regret"] < 0.3
 
 
 @pytest.mark.slow
