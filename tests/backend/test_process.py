@@ -261,3 +261,11 @@ def test_the_compiler_knows_its_flags():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "2", done.stderr
+
+
+def test_compiler_options_that_this_version_lacks_are_left_out():
+    assert process._is_known("xla_backend_optimization_level", 0)
+    assert not process._is_known("xla_no_such_option", True)
+    assert set(process.plain_compile_options(xla_no_such_option=True)) <= {
+        "xla_cpu_use_fusion_emitters"
+    }
