@@ -70,7 +70,8 @@ A {first["method"]} policy of {first["num_parameters"]:,} parameters, memory rul
 each; split seed {config["env"]["split_seed"]}. Held-out tasks were never trained on and chose \
 nothing.
 - **Budget**: {config["train"]["train_timesteps"]:,} steps, {tokens / 1e6:.1f} million tokens; \
-training seed {config["train"]["seed"]}; commit {first["commit"]}, {first["hardware"]}.
+training seed {config["train"]["seed"]}; evaluated at commit {first["commit"]} on \
+{first["hardware"]}.
 
 On held-out tasks (mean optimum of an episode \
 {"not known" if optimum is None else f"{optimum:.2f}"}):
