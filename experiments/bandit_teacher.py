@@ -1,10 +1,16 @@
-"""What the teacher of a delayed bandit loses after the wait, which takes nothing from it."""
+"""What the teacher of a delayed bandit loses after the wait, which takes nothing from it.
 
+python -m experiments.bandit_teacher configs/delayed_bandit.py > results/bandit_teacher.json
+"""
+
+import argparse
+import json
 from collections.abc import Sequence
 
 import numpy as np
 
-from compad_jax.config.command_line import load_config
+from compad_jax.backend import process, provenance
+from compad_jax.config.command_line import load_config, one_line_errors
 from compad_jax.envs import make_env
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.split import tasks_of
@@ -39,3 +45,23 @@ def teacher_regrets(config_file: str, overrides: Sequence[str] = ()) -> dict[str
         "decision_regret": float((best[:, None] - np.einsum("gra,ga->gr", first, means)).mean()),
         "recall_regret": float((env.num_pulls * best[:, None] - paid).mean()),
     }
+
+
+def main() -> None:
+    """Parses the command line and prints the regrets as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("config", help="file of a delayed_bandit")
+    arguments = parser.parse_args()
+    with one_line_errors():
+        process.configure(1)
+        regrets = teacher_regrets(arguments.config)
+        facts = {
+            "config": arguments.config,
+            "hardware": provenance.describe_hardware(),
+            "commit": provenance.describe_commit(),
+        }
+        print(json.dumps(regrets | facts))
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ write it. The kinds:
     rooms     an evaluation a row: its grid, horizon and split
     splits    a run a row, over training seeds and splits, and their mean
     tasks     an evaluation a row, of any environment; without an optimum its returns
+    recalls   an evaluation a row, of a bandit with a wait: regrets after it
     phases    a run a row: seconds of its phases
     cost      a sentence: what the first run took
     table     the table of an experiment, `results/NAME/table.md`
@@ -59,6 +60,7 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "rooms": _of_evaluations(evaluation_tables.rooms),
     "splits": _of_evaluations(evaluation_tables.splits),
     "tasks": _of_evaluations(evaluation_tables.tasks),
+    "recalls": _of_evaluations(evaluation_tables.recalls),
     "phases": _of_evaluations(evaluation_tables.phases),
     "cost": _of_evaluations(evaluation_tables.cost),
     "tricks": lambda name: tricks_table(json.loads(_read(f"results/{name}_tricks.json"))),

@@ -6,7 +6,7 @@ import numpy as np
 
 from compad_jax.config.checks import ConfigError
 from compad_jax.reports.tables import markdown_table
-from compad_jax.reports.wording import Summary, final_of, percent, worst_of
+from compad_jax.reports.wording import ACTING, Summary, final_of, percent, worst_of
 from experiments.collect_results import worst_task
 
 _ACTING = ("greedy", "sample")
@@ -143,6 +143,28 @@ def tasks(summaries: Sequence[Summary]) -> str:
             "commit": summary["commit"],
         }
         rows.append(row)
+    return markdown_table(rows)
+
+
+def recalls(summaries: Sequence[Summary]) -> str:
+    """A line an evaluation of a bandit with a wait: what its pulls after the wait lose."""
+
+    def show(summary: Summary, key: str) -> str:
+        low, high = summary[f"{key}_ci95"]
+        return f"{summary[key]:.2f} [{low:.2f}, {high:.2f}]"
+
+    rows = [
+        {
+            "run": summary["run"],
+            "wait": f"{summary['config']['env']['wait']:,}",
+            "acting": ACTING[summary["action_selection"]],
+            "tasks": f"{summary['num_tasks']} {summary['split'].replace('_', '-')}",
+            "regret of the first pull [95% CI]": show(summary, "decision_regret"),
+            "of all pulls": show(summary, "recall_regret"),
+            "commit": summary["commit"],
+        }
+        for summary in sorted(summaries, key=lambda s: s["config"]["env"]["wait"])
+    ]
     return markdown_table(rows)
 
 
