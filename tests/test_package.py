@@ -19,7 +19,8 @@ def _run(code_or_file, folder, site, **more):
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(site), **more},
+        # Without the flags of the tests, which make programs slow: a user has none.
+        env={**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(site), **more},
         capture_output=True,
         text=True,
         timeout=280,
