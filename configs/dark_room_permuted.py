@@ -3,7 +3,7 @@
     python train_main.py --config configs/dark_room_permuted.py
 
 The teacher learns which action is which move while it walks to the goal. About ten minutes on two
-CPU cores; what to expect is in results/breadth.
+CPU cores.
 """
 
 from compad_jax.config import default_config
