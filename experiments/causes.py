@@ -8,7 +8,6 @@ are changed, and the next episode is watched. Dark rooms with one goal only.
 
 import argparse
 import json
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,11 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax.backend import process, provenance
-from compad_jax.config import Config, to_dict
-from compad_jax.config.checks import ConfigError, require
+from compad_jax.config import to_dict
+from compad_jax.config.checks import require
 from compad_jax.config.command_line import one_line_errors
-from compad_jax.config.settings import from_dict
-from compad_jax.envs import make_env
 from compad_jax.envs.protocol import Env
 from compad_jax.envs.split import tasks_of
 from compad_jax.envs.tabular import all_fewest_steps
@@ -32,7 +29,7 @@ from compad_jax.models import Params, Policy
 from compad_jax.models.policy import apply_method
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import ACTING, percent
-from compad_jax.training.restore import restore_trained
+from experiments.agents_that_wait import load_with_wait, require_new, write_texts
 
 _SLACK = 2  # Steps beyond the shortest path that still count as walking straight there.
 _NUM_SEEDS = 8
@@ -239,11 +236,7 @@ def examine(checkpoint: str, wait: int, split: str) -> dict[str, Any]:
     Raises:
         ConfigError: it has no memory, or was trained in another kind of environment.
     """
-    policy, step, params, trained = restore_trained(checkpoint)
-    config = _with_wait(trained, wait)
-    env = make_env(config.env)
-    if not (isinstance(env, Waiting) and env.num_stages == 1 and config.model.remembers):
-        raise ConfigError(f"{checkpoint}: only agents with a memory, waits and one goal")
+    policy, step, params, config, env = load_with_wait(checkpoint, wait)
     require(
         wait > 2 * config.env.horizon,
         f"--wait {wait}: at least two episodes, more than {2 * config.env.horizon}",
@@ -264,12 +257,6 @@ def examine(checkpoint: str, wait: int, split: str) -> dict[str, Any]:
     }
 
 
-def _with_wait(config: Config, wait: int) -> Config:
-    values = to_dict(config)
-    values["env"] |= {"wait": wait}
-    return from_dict(values)
-
-
 def main() -> None:
     """Parses the command line, plays, prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -280,16 +267,13 @@ def main() -> None:
     arguments = parser.parse_args()
     with one_line_errors():
         process.configure(1)
-        if arguments.results and os.path.exists(arguments.results):
-            raise ConfigError(f"--results {arguments.results}: exists; name another directory")
+        require_new(arguments.results)
         results = examine(arguments.checkpoint, arguments.wait, arguments.split)
         table = _table(results)
         print(table)
         if arguments.results:
-            os.makedirs(arguments.results)
-            for name, text in (("table.md", table), ("causes.json", json.dumps(results))):
-                with open(os.path.join(arguments.results, name), "w", encoding="utf-8") as file:
-                    file.write(text + "\n")
+            texts = {"table.md": table, "causes.json": json.dumps(results)}
+            write_texts(arguments.results, texts)
 
 
 if __name__ == "__main__":

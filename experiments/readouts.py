@@ -21,17 +21,14 @@ from compad_jax.backend import process, provenance
 from compad_jax.config import to_dict
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
-from compad_jax.config.settings import from_dict
-from compad_jax.envs import make_env
 from compad_jax.envs.protocol import Env, make_tasks
 from compad_jax.envs.split import choose_tasks, split_tasks
-from compad_jax.envs.waiting import Waiting
 from compad_jax.evaluation.rollout import init_rollout, rollout_step
 from compad_jax.models import Params, Policy
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import percent
-from compad_jax.training.restore import restore_trained
+from experiments.agents_that_wait import load_with_wait, require_new, write_texts
 
 _NUM_SEEDS = 8
 _WAIT = 300
@@ -185,13 +182,7 @@ def examine(checkpoint: str) -> tuple[dict[str, Any], Figure]:
     Raises:
         ConfigError: it has no memory to read, or lives in another kind of environment.
     """
-    policy, step, params, trained = restore_trained(checkpoint)
-    values = to_dict(trained)
-    values["env"] |= {"wait": _WAIT}
-    config = from_dict(values)
-    env = make_env(config.env)
-    if not (isinstance(env, Waiting) and env.num_stages == 1 and config.model.remembers):
-        raise ConfigError(f"{checkpoint}: only agents with a memory, waits and one goal")
+    policy, step, params, config, env = load_with_wait(checkpoint, _WAIT)
     indices = choose_tasks(env.num_tasks, config.env.num_tasks)
     held_out = np.isin(indices, indices[split_tasks(len(indices), config.env).held_out])
     tasks = np.repeat(np.asarray(make_tasks(env, indices)), _NUM_SEEDS, axis=0)
@@ -247,17 +238,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with one_line_errors():
         process.configure(1)
-        if arguments.results and os.path.exists(arguments.results):
-            raise ConfigError(f"--results {arguments.results}: exists; name another directory")
+        require_new(arguments.results)
         results, figure = examine(arguments.checkpoint)
         table = _table(results)
         print(table)
         if arguments.results:
-            os.makedirs(arguments.results)
+            texts = {"table.md": table, "readouts.json": json.dumps(results)}
+            write_texts(arguments.results, texts)
             figure.savefig(os.path.join(arguments.results, "one_life.png"))
-            for name, text in (("table.md", table), ("readouts.json", json.dumps(results))):
-                with open(os.path.join(arguments.results, name), "w", encoding="utf-8") as file:
-                    file.write(text + "\n")
 
 
 if __name__ == "__main__":

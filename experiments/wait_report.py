@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style
 from compad_jax.reports.tables import markdown_table
+from compad_jax.reports.wording import ACTING
 from experiments.bandit_teacher import teacher_regrets
 from experiments.suites import Arm, Condition, Suite
 
 Line = dict[str, Any]  # Of results.jsonl.
-_SELECTIONS = {"greedy": "greedy", "sample": "sampled"}
 
 
 class Measure(NamedTuple):
@@ -64,7 +64,7 @@ def _table(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) -
     """A row an arm and a way to act."""
     records = []
     for arm, runs in rows:
-        for selection, label in _SELECTIONS.items():
+        for selection, label in ACTING.items():
             record = {"memory": arm.label, "acting": label, "runs": str(len(runs))}
             for condition in _conditions(suite):
                 values = [
@@ -107,7 +107,7 @@ def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) ->
     figure.suptitle(suite.question, x=0.01, ha="left", size=10.5, weight="bold")
     names = [condition.name for condition in _conditions(suite)]
     for axes, (selection, label) in zip(
-        figure.subplots(1, 2, sharey=True), _SELECTIONS.items(), strict=True
+        figure.subplots(1, 2, sharey=True), ACTING.items(), strict=True
     ):
         for index, (arm, runs) in enumerate(rows):
             color, style = COLORS[index % len(COLORS)], "-" if index < len(COLORS) else "--"
