@@ -13,6 +13,7 @@ import json
 import os
 import pkgutil
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -266,6 +267,7 @@ def main() -> None:
             run_suite(name, suite, runs, results, arguments.arms, arguments.seeds)
         except (Interrupted, KeyboardInterrupt) as stopped:
             print(f"{stopped or 'stopped'}; the same command goes on")
+            sys.exit(getattr(stopped, "exit_code", 130))
         else:
             print(write_report(suite, read_lines(os.path.join(results, _LINES)), results))
 

@@ -180,7 +180,7 @@ def test_divergence_is_one_line_and_exit_code_1(folder, environment):
         assert done.returncode == 1
         line = done.stderr.strip().splitlines()[-1]
         assert line.startswith("error: the training diverged: ")
-        assert line.endswith("try a lower --config.optimizer.lr, in another --workdir")
+        assert "; for example: python " in line
         assert "Traceback" not in done.stderr
 
 

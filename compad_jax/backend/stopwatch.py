@@ -64,7 +64,7 @@ class Stopwatch:
             "commit": describe_commit(),
         }
         with open(f"{path}.partial", "w", encoding="utf-8") as file:
-            json.dump(facts, file, indent=2)
+            json.dump(facts, file, indent=2, allow_nan=False)
             file.write("\n")
         os.replace(f"{path}.partial", path)
 

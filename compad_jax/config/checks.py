@@ -20,10 +20,11 @@ class Choice(tuple[str, ...]):
     """Allowed words."""
 
 
-Count = Annotated[int, Range(1)]
-Natural = Annotated[int, Range(0)]
-Positive = Annotated[float, Range(1e-30)]
-NonNegative = Annotated[float, Range(0.0)]
+_INT32, _FLOAT32 = 2**31, 3e38  # Larger numbers do not fit the types of the computation.
+Count = Annotated[int, Range(1, _INT32)]
+Natural = Annotated[int, Range(0, _INT32)]
+Positive = Annotated[float, Range(1e-30, _FLOAT32)]
+NonNegative = Annotated[float, Range(0.0, _FLOAT32)]
 Ratio = Annotated[float, Range(0.0, 1.0)]
 Seed = Annotated[int, Range(0, 2**32)]  # Longer ones would be cut off by some generators.
 Dropout = Annotated[float, Range(0.0, 255.5 / 256)]  # More is rounded to dropping everything.
@@ -88,6 +89,7 @@ def _check_leaf(path: str, value: Any, hint: Any) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     require(type(value) is kind, f"{path}={value!r}: must be of type {kind.__name__}")
+    require(kind is not str or "\0" not in value, f"{path}={value!r}: must be text without NUL")
     for rule in rules:
         if isinstance(rule, Choice):
             require(value in rule, f"{path}={value!r}: allowed are {', '.join(rule)}")

@@ -5,6 +5,7 @@ Every mistake raises `ConfigError` with one line that says what, where and what 
 
 import dataclasses
 import json
+import os
 from typing import Annotated, Any
 
 from ml_collections import ConfigDict
@@ -273,7 +274,7 @@ def from_dict(values: dict[str, Any]) -> Config:
     Raises:
         ConfigError: an unknown name, a wrong type or range, or an impossible combination.
     """
-    config = build(Config, values)
+    config = _expand_home(build(Config, values))
     _check_combinations(config)
     return config
 
@@ -287,8 +288,16 @@ def load_json(path: str) -> Config:
 def save_json(config: Config, path: str) -> None:
     """Writes the settings as JSON."""
     with open(path, "w", encoding="utf-8") as file:
-        json.dump(to_dict(config), file, indent=2)
+        json.dump(to_dict(config), file, indent=2, allow_nan=False)
         file.write("\n")
+
+
+def _expand_home(config: Config) -> Config:
+    """A leading `~` in a path becomes the user's home directory."""
+    data = dataclasses.replace(config.data, dir=os.path.expanduser(config.data.dir))
+    init_from = os.path.expanduser(config.train.init_from)
+    train = dataclasses.replace(config.train, init_from=init_from)
+    return dataclasses.replace(config, data=data, train=train)
 
 
 def _check_combinations(config: Config) -> None:

@@ -71,7 +71,7 @@ def diagnose(config: Config, workdir: str, builders: Builders = Builders()) -> F
     directory = os.path.join(workdir, "diagnosis")
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, "diagnosis.json"), "w", encoding="utf-8") as file:
-        json.dump(facts, file, indent=2)
+        json.dump(facts, file, indent=2, allow_nan=False)
         file.write("\n")
     save_figure(facts, os.path.join(directory, "diagnosis.png"))
     return facts

@@ -74,7 +74,7 @@ def write_store(directory: str, history: History, origin: Origin) -> None:
         "versions": _versions(),  # For information only.
     }
     with open(os.path.join(temporary, _MANIFEST), "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=2)
+        json.dump(manifest, file, indent=2, allow_nan=False)
     os.replace(temporary, directory)
 
 

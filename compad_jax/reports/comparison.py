@@ -35,7 +35,7 @@ def compare(run_directories: Sequence[str], directory: str) -> str:
     figure = os.path.join(directory, "comparison.png")
     save_comparison(evaluations, figure)
     with open(os.path.join(directory, "comparison.json"), "w", encoding="utf-8") as file:
-        json.dump(summaries, file, indent=2)
+        json.dump(summaries, file, indent=2, allow_nan=False)
     rows, criteria = [row_of(summary) for summary in summaries], _criteria_of(summaries)
     with open(os.path.join(directory, "comparison.md"), "w", encoding="utf-8") as file:
         file.write("\n\n".join(map(markdown_table, filter(None, (rows, criteria)))) + "\n")

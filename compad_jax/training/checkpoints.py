@@ -18,8 +18,14 @@ _SCORE = "score"
 
 def has_checkpoint(workdir: str) -> bool:
     """Whether something was trained in a run directory."""
+    return newest_step(workdir) is not None
+
+
+def newest_step(workdir: str) -> int | None:
+    """The last step that was saved in a run directory; None: nothing was."""
     directory = _directory(workdir)
-    return os.path.isdir(directory) and any(name.isdigit() for name in os.listdir(directory))
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    return max((int(name) for name in names if name.isdigit()), default=None)
 
 
 def _directory(workdir: str) -> str:

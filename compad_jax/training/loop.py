@@ -13,6 +13,7 @@ from compad_jax.config import Config
 from compad_jax.models import init_params
 from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.criteria import training_criteria
+from compad_jax.training.divergence import marked
 from compad_jax.training.metrics_log import MetricsLogger, read_metrics
 from compad_jax.training.progress import Progress, require_finite
 from compad_jax.training.restore import placed_shapes, restore_policy, warm_start
@@ -52,12 +53,11 @@ def train(
             print(f"{workdir}: training is finished ({config.train.train_timesteps} steps)")
             return
         mesh = sharding.make_mesh()
-        sharding.check_batch_size(config.train.train_batch_size, mesh)
         setup = set_up(config, mesh, builders, stopwatch)
         state = _restore(config, checkpoints, setup)
         num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
         print(f"{workdir}: {num_parameters:,} parameters, at step {int(state.step)}", flush=True)
-        with stopwatch.phase("train"):
+        with stopwatch.phase("train"), marked(workdir):
             _loop(config, workdir, state, setup, checkpoints)
 
 
@@ -104,18 +104,19 @@ def _loop(
             state, metrics = setup.train_steps(state, setup.datasets["train"], setup.keys.steps)
             step += settings.log_every
             progress.push(step, metrics)
-            stopped_by = stop.number  # Read once: a later signal finds the state saved, too.
             is_measured = step == settings.train_timesteps or step % settings.eval_every == 0
             if is_measured:
                 metrics = progress.measure(partial(validate, state.params))
+            stopped_by = stop.number  # Read once: a later signal finds the state saved, too.
             # What was measured is saved, or the best checkpoint could not be kept.
             if is_measured or stopped_by or step % settings.checkpoint_every == 0:
                 progress.flush()
                 logger.write_criteria(step, judge(read_metrics(workdir)))
                 _save(checkpoints, step, state, score(metrics))
             if stopped_by:
-                message = f"stopped at step {step:,}; all is saved in {workdir}"
-                raise Interrupted(message, stopped_by)
+                break
+    if stop.number:  # Read again: the last save may have taken its time.
+        raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}", stop.number)
 
 
 def _save(checkpoints: Checkpoints, step: int, state: TrainState, how_good: float) -> None:

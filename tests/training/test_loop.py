@@ -177,6 +177,7 @@ def test_an_unknown_name_fails_before_any_file(debug_config, elsewhere, group):
 
 def test_run_directory_belongs_to_its_settings(debug_config, elsewhere):
     claim_workdir(debug_config, "run")
+    Path("run/checkpoints/20").mkdir(parents=True)
     claim_workdir(override(debug_config, eval={"num_episodes": 3}), "run")
     with pytest.raises(ConfigError, match=r"run: .*train.seed 0, now 7.*another --workdir"):
         claim_workdir(override(debug_config, train={"seed": 7}), "run")
