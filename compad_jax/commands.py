@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 
+from compad_jax.config import OptimizerConfig
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.config.command_line import Arguments, run_program, without
 from compad_jax.training import signals
@@ -73,8 +74,9 @@ def _train(arguments: Arguments) -> None:
         print(f"{stopped}; to go on: {_command()}")
         sys.exit(stopped.exit_code)
     except FloatingPointError as error:
-        lower = f"--workdir={workdir}", f"--config.optimizer.lr={config.optimizer.lr / 10:g}"
-        again = _command("workdir", "config.optimizer.lr", more=lower)
+        lower = min(config.optimizer.lr / 10, OptimizerConfig().lr)
+        more = f"--workdir={workdir}", f"--config.optimizer.lr={lower:g}"
+        again = _command("workdir", "config.optimizer.lr", more=more)
         sys.exit(f"error: {error}; for example: {again}")
     finally:
         stopwatch.save(os.path.join(workdir, "timing.json"))

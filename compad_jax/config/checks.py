@@ -86,7 +86,7 @@ def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
 def _check_leaf(path: str, value: Any, hint: Any) -> Any:
     """The value, an int made a float where one is wanted; or a ConfigError."""
     kind, *rules = typing.get_args(hint) or (hint,)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < _FLOAT32:
         value = float(value)
     require(type(value) is kind, f"{path}={value!r}: must be of type {kind.__name__}")
     require(kind is not str or "\0" not in value, f"{path}={value!r}: must be text without NUL")

@@ -304,7 +304,10 @@ def _check_combinations(config: Config) -> None:
     data, model, train = config.data, config.model, config.train
     for kind in ("compress", "uncompressed"):
         low, high = getattr(data, f"min_{kind}_length"), getattr(data, f"max_{kind}_length")
-        require(low <= high, f"data.min_{kind}_length={low}: must be at most the max_, {high}")
+        require(
+            low <= high,
+            f"data.min_{kind}_length={low}: must be at most data.max_{kind}_length={high}",
+        )
     compress, window = data.max_compress_length, data.max_uncompressed_length
     require(
         compress <= window,
@@ -348,6 +351,7 @@ def _check_window(config: Config) -> None:
     longest = depth * data.max_compress_length + data.max_uncompressed_length
     require(
         longest <= num_steps,
-        f"data: the longest window has {longest} steps, a history only "
-        f"source.num_steps={num_steps}",
+        f"data.max_compression_depth={depth}, data.max_compress_length={data.max_compress_length}, "
+        f"data.max_uncompressed_length={data.max_uncompressed_length}: the longest window has "
+        f"{longest} steps, a history only source.num_steps={num_steps}",
     )

@@ -76,8 +76,9 @@ def make_datasets(
         num_rows = len(tasks) * num_streams
         filled = np.minimum(np.arange(_fill(num_rows, mesh)), num_rows - 1)
         task, stream = tasks[filled // num_streams], filled % num_streams
-        rows = jax.tree.map(lambda x: _typed(x[task, stream]), history)
-        rows = rows, task.astype(np.int32)
+        rows = jax.tree.map(lambda x: x[task, stream], history)
+        typed = jax.tree.map(_typed, (rows.transition, rows.target))
+        rows = rows._replace(transition=typed[0], target=typed[1]), task.astype(np.int32)
         (transition, log_probs, target), task = jax.device_put(rows, _placement(mesh))
         if log_probs is not None:
             is_target, floor = describe(log_probs)
@@ -121,7 +122,6 @@ def _fill(num_rows: int, mesh: Mesh | None) -> int:
 
 
 def _typed(x: np.ndarray) -> np.ndarray:
-    """Integers as int32: how small a store can keep them depends on their values."""
-    if x.dtype.kind in "iu":
-        return x.astype(np.int32)
-    return x.astype(np.float32) if x.dtype == np.float64 else x
+    """Integers as int32 and real numbers as float32, however small a store keeps them."""
+    kinds = {"i": np.int32, "u": np.int32, "f": np.float32}
+    return x.astype(kinds.get(x.dtype.kind, x.dtype))
