@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 
-from compad_jax.config import OptimizerConfig
+from compad_jax.config import Config, OptimizerConfig
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.config.command_line import Arguments, run_program, without
 from compad_jax.training import signals
@@ -50,15 +50,22 @@ def _train(arguments: Arguments) -> None:
         raise ConfigError("--checkpoint: is for eval_main.py; a training may --init_from a run")
     signals.choose_end(f"stopped; to go on: {_command()}", arguments.stopped_exit_code)
     from compad_jax.backend import process
-    from compad_jax.backend.stopwatch import Stopwatch
-    from compad_jax.evaluation.evaluate_run import evaluate
-    from compad_jax.training.loop import train
-    from compad_jax.training.run_directory import claim_workdir
+    from compad_jax.training.run_directory import claimed
 
     process.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
     process.require_devices()
-    claim_workdir(config, workdir)
+    with claimed(config, workdir):
+        _train_and_report(config, workdir)
+
+
+def _train_and_report(config: Config, workdir: str) -> None:
+    """The whole job in a run directory that this process owns."""
+    from compad_jax.backend.stopwatch import Stopwatch
+    from compad_jax.evaluation.evaluate_run import evaluate
+    from compad_jax.training.loop import train
+
     stopwatch = Stopwatch()
+    stopwatch.save(os.path.join(workdir, "timing.json"), is_last=False)
     try:
         train(config, workdir, stopwatch=stopwatch)
         with stopwatch.phase("evaluate"):

@@ -20,7 +20,8 @@ from compad_jax.envs.split import choose_tasks
 from compad_jax.histories.store import (
     ADVICE,
     Origin,
-    exclusive,
+    hash_store,
+    making,
     read_store,
     store_directory,
     store_settings,
@@ -47,24 +48,36 @@ def load_histories(config: Config) -> History:
         ConfigError: the store is damaged, was made by other settings or other code, or holds
             what cannot be in histories of this environment.
     """
-    learn, num_tasks = make_learner(config)
+    return load_histories_and_hash(config)[0]
+
+
+def load_histories_and_hash(config: Config) -> tuple[History, str]:
+    """As `load_histories`; returns also what identifies these histories, see `hash_store`."""
+    learn, _ = make_learner(config)
     origin = Origin(store_settings(config), program_hash(learn))
     directory = store_directory(config, origin)
     if not os.path.exists(directory):
-        with exclusive(directory):
+        with making(directory):
             if not os.path.exists(directory):  # Or another process made it meanwhile.
                 _make_store(config, directory, origin)
     history = read_store(directory, origin)
-    shape = (num_tasks, config.source.num_streams, config.source.num_steps)
-    mistake = find_mistake(history, make_env(config.env).spec, shape)
-    if mistake:
-        raise ConfigError(f"{directory}/{mistake}; {ADVICE}")
-    return history
+    mistake = _find_mistake(config, history)
+    require(not mistake, f"{directory}/{mistake}; {ADVICE}")
+    return history, hash_store(directory)
+
+
+def _find_mistake(config: Config, history: History) -> str | None:
+    """See `find_mistake`."""
+    env, source = make_env(config.env), config.source
+    num_tasks = len(choose_tasks(env.num_tasks, config.env.num_tasks))
+    return find_mistake(history, env.spec, (num_tasks, source.num_streams, source.num_steps))
 
 
 def _make_store(config: Config, directory: str, origin: Origin) -> None:
     start = time.monotonic()
     history = collect(config)
+    mistake = _find_mistake(config, history)
+    require(not mistake, f"source.name={config.source.name!r}: makes impossible {mistake}")
     write_store(directory, history, origin)
     steps, seconds = history.transition.action.size, time.monotonic() - start
     print(f"collected {steps:,} steps of {config.source.name} in {seconds:.1f} s: {directory}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from compad_jax.envs.protocol import Discrete, EnvSpec
-from compad_jax.types import History
+from compad_jax.types import History, Transition
 
 _TOLERANCE = 0.02  # Of a sum of probabilities whose logarithms are stored in float16.
 _Found = tuple[tuple[int, int], str] | None  # Stream and step, and what is wrong there.
@@ -44,7 +44,7 @@ def find_mistake(history: History, spec: EnvSpec, shape: tuple[int, int, int]) -
             if found:
                 return _located(name, task, found)
     for task in range(shape[0]):
-        for name, found in _contradictions(*(x[task] for x in history.transition), spec.horizon):
+        for name, found in _contradictions(history.transition, task, spec.horizon):
             if found:
                 return _located(name, task, found)
     return None
@@ -56,15 +56,11 @@ def _located(name: str, task: int, found: tuple[tuple[int, int], str]) -> str:
 
 
 def _contradictions(
-    obs: np.ndarray,
-    action: np.ndarray,
-    reward: np.ndarray,
-    next_obs: np.ndarray,
-    done: np.ndarray,
-    horizon: int,
+    transition: Transition, task: int, horizon: int
 ) -> Iterator[tuple[str, _Found]]:
     """What does not fit together in one task's arrays [R, T, ...], by the array to look at."""
-    del action, reward
+    arrays = (transition.obs, transition.next_obs, transition.done)
+    obs, next_obs, done = (np.asarray(x[task]) for x in arrays)
     breaks = (next_obs[:, :-1] != obs[:, 1:]).any(-1) & ~done[:, :-1]
     yield "next_obs", _first(breaks, next_obs, "is", "the next step's obs, unless done")
     time = np.arange(done.shape[1])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from compad_jax.backend.files import write_json
 from compad_jax.config import Config, load_json, save_json, to_dict
 from compad_jax.config.checks import differences
 
@@ -19,10 +20,7 @@ def marked(workdir: str) -> Iterator[None]:
     try:
         yield
     except FloatingPointError as error:
-        path = os.path.join(workdir, _MARK)
-        with open(f"{path}.partial", "w", encoding="utf-8") as file:
-            json.dump({"reason": str(error)}, file)
-        os.replace(f"{path}.partial", path)
+        write_json(os.path.join(workdir, _MARK), {"reason": str(error)})
         raise
 
 
