@@ -85,6 +85,20 @@ def test_a_users_number_of_devices_counts(variable):
     assert _python(f"{_COUNT} print(jax.device_count())", **variable) == "3"
 
 
+def test_devices_that_cannot_be_had_are_one_line():
+    code = """
+from compad_jax.backend import process
+process.configure(4)
+try:
+    process.require_devices()
+except process.ConfigError as error:
+    print(error)
+"""
+    shown = _python(code, JAX_PLATFORMS="nothing_like_it")
+    assert shown.startswith("JAX_PLATFORMS=nothing_like_it: no such device (")
+    assert "\n" not in shown
+
+
 _COLLECT = """
 import hashlib, jax
 from compad_jax.backend import process
