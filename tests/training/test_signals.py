@@ -39,10 +39,13 @@ def _signal(code, *numbers):
     )
     with process:
         lines = []
-        for number in numbers:
-            lines.append(process.stdout.readline())
-            process.send_signal(number)
-        output, errors = process.communicate(timeout=20)
+        try:
+            for number in numbers:
+                lines.append(process.stdout.readline())
+                process.send_signal(number)
+            output, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     return process.returncode, "".join(lines) + output, errors
 
 
