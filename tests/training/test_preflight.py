@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from compad_jax.config import Config, ConfigError, from_dict, to_dict
@@ -85,6 +85,7 @@ _TEXTS = st.one_of(
 
 @_MANY(max_examples=200)
 @given(path=st.sampled_from(_PATHS), text=_TEXTS)
+@example(path="data.max_uncompressed_length", text="5")
 def test_a_setting_on_the_command_line_is_taken_or_named(path, text):
     try:
         arguments = parse_arguments(["", "--config", _FILE, f"--config.{path}={text}"])
