@@ -155,18 +155,29 @@ def test_the_file_of_a_process_that_ended_is_taken_over(path, kind, tmp_path, ca
 
 
 @pytest.mark.parametrize("kind", ["file"], indirect=True)
-def test_of_many_that_take_over_one_is_inside(path, kind, tmp_path):
-    (tmp_path / "lock.owner").write_text(json.dumps(_ENDED))
+def test_a_new_owner_is_not_taken_for_the_one_that_ended(path, kind, tmp_path):
+    held = tmp_path / "lock.owner"
+    held.write_text(json.dumps(_ENDED | {"since": "now"}))  # Another taker was faster.
+    ownership._take_over(str(held), ownership.Owner(**_ENDED))
+    assert os.listdir(tmp_path) == ["lock.owner"]
+
+
+def test_of_many_that_wait_one_is_inside(path, kind, tmp_path):
+    if kind == "file":
+        (tmp_path / "lock.owner").write_text(json.dumps(_ENDED))
     code = """
 import os, sys, time
 from compad_jax.backend import ownership
-ownership.fcntl = None
-with ownership.owned(sys.argv[1], "it", wait=True):
-    mark = os.open(sys.argv[1] + ".inside", os.O_CREAT | os.O_EXCL)  # Fails if two are inside.
-    time.sleep(0.1)
-    os.unlink(sys.argv[1] + ".inside")
+ownership._POLL_SECONDS = 0.01
+if sys.argv[2] == "file":
+    ownership.fcntl = None
+for _ in range(10):
+    with ownership.owned(sys.argv[1], "it", wait=True):
+        mark = os.open(sys.argv[1] + ".inside", os.O_CREAT | os.O_EXCL)  # Fails if two are inside.
+        time.sleep(0.02)
+        os.unlink(sys.argv[1] + ".inside")
 """
-    command = [sys.executable, "-c", code, path]
+    command = [sys.executable, "-c", code, path, kind]
     processes = [subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE) for _ in range(4)]
     outputs = [process.communicate(timeout=100)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs

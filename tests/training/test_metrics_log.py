@@ -129,20 +129,22 @@ def test_tensorboard_keeps_all_that_is_logged_within_a_second(workdir):
         assert scalars[f"evaluation/{name}/criteria/a_b"] == [(10, 1.0)]
 
 
-def test_points_survive_a_kill(workdir):
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_points_survive_a_kill(workdir, is_saved):
     code = """
 import os, signal, sys
 from compad_jax.training.metrics_log import MetricsLogger
 logger = MetricsLogger(sys.argv[1], 0)
 for step in range(1, 6):
     logger.write(step, {"loss": 1.5})
-logger.write_criteria(5, [{"name": "a", "passed": False}])
+if len(sys.argv) > 2:
+    logger.write_criteria(5, [{"name": "a", "passed": False}])
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    command = [sys.executable, "-c", code, workdir]
+    command = [sys.executable, "-c", code, workdir, *(["saved"] if is_saved else [])]
     assert subprocess.run(command, cwd=Path(__file__).parents[2]).returncode == -9
     assert [step for step, _ in _scalars(workdir)["loss"]] == [1, 2, 3, 4, 5]
-    assert _scalars(workdir)["criteria/a"] == [(5, 0.0)]
+    assert _scalars(workdir).get("criteria/a") == ([(5, 0.0)] if is_saved else None)
 
 
 _FOREIGN = [
