@@ -1,6 +1,5 @@
 """Histories on disk: Zarr arrays and a manifest, written whole or not at all."""
 
-import errno
 import hashlib
 import importlib.metadata
 import json
@@ -200,8 +199,12 @@ def _open(path: str, array: np.ndarray | None = None) -> Any:
 
 
 def _write(path: str, array: np.ndarray) -> None:
-    """Writes an array; TensorStore's own errors, as of a full disk, become an OSError."""
+    """Writes an array; nothing goes on in the background once this has ended or failed."""
     try:
-        _open(path, array).write(array).result()
-    except (ValueError, RuntimeError) as error:
-        raise OSError(errno.EIO, " ".join(str(error).split()), path) from error
+        opened = _open(path, array)
+        tasks = [opened[task].write(values) for task, values in enumerate(array)]
+        errors = [error for task in tasks if (error := task.exception())]
+        if errors:
+            raise errors[0]
+    except (ValueError, RuntimeError) as error:  # TensorStore's, as of a full disk.
+        raise files.as_os_error(error, path) from error

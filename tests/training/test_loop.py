@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -13,6 +16,8 @@ import pytest
 from compad_jax.config import load_json, save_json
 from compad_jax.config.checks import ConfigError
 from compad_jax.evaluation.evaluate_run import evaluate
+from compad_jax.histories.collection import load_histories, make_learner, program_hash
+from compad_jax.histories.store import Origin, store_settings, write_store
 from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.loop import train
 from compad_jax.training.metrics_log import read_metrics
@@ -185,6 +190,39 @@ def test_a_diverged_training_goes_on_with_a_gentler_optimiser(
     assert load_json("run/config.json") == lower
     with pytest.raises(ConfigError, match=r"optimizer.lr 0.01, now 0.1"):
         claim_workdir(config, "run")  # It did not diverge again.
+
+
+@pytest.mark.timeout(300)
+def test_a_store_replaced_between_stop_and_resume_is_noticed(debug_config, elsewhere, idle_steps):
+    config = override(debug_config, data={"dir": "mine"})
+    train(config, "run")
+    shutil.rmtree("run/checkpoints/40")  # As if it had been stopped before.
+    history = load_histories(config)
+    origin = Origin(store_settings(config), program_hash(make_learner(config)[0]))
+    other = history.transition._replace(reward=1 - history.transition.reward)
+    shutil.rmtree("mine")
+    write_store("mine", history._replace(transition=other), origin)
+    with pytest.raises(ConfigError, match="trained on histories other than those there now"):
+        train(config, "run")
+    shutil.rmtree("mine")  # The same histories, made again, are as good.
+    train(config, "run")
+    assert restore_policy(config, "run")[1] == 40
+
+
+@pytest.mark.timeout(300)
+def test_a_second_training_changes_nothing(debug_config, elsewhere):
+    claim_workdir(debug_config, "run")
+    code = "from compad_jax.backend.ownership import owned\n"
+    code += "with owned('run/training.lock', 'run'): print(flush=True), input()"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as first:
+        first.stdout.readline()
+        before = sorted(os.listdir("run"))
+        with pytest.raises(ConfigError, match=f"run: in use by process {first.pid} on "):
+            train(debug_config, "run")
+        assert sorted(os.listdir("run")) == before == ["config.json", "training.lock"]
+        first.kill()
 
 
 @pytest.mark.timeout(300)
