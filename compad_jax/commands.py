@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 
-from compad_jax.backend import process
+from compad_jax.backend import process, processes
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import Arguments, run_program
@@ -44,12 +44,16 @@ def _train(arguments: Arguments) -> None:
     if arguments.checkpoint:
         raise ConfigError("--checkpoint: is for eval_main.py; a training may --init_from a run")
     process.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
-    claim_workdir(config, workdir)
+    with processes.primary_first("the run directory"):
+        processes.require_shared(os.path.join(workdir, "config.json"))
+        claim_workdir(config, workdir)
     stopwatch = Stopwatch()
     try:
         train(config, workdir, stopwatch=stopwatch)
         with stopwatch.phase("evaluate"):
             directories = evaluate(config, workdir)
+        if not processes.is_primary():
+            return
         with stopwatch.phase("report"):
             # Imported only now: figures would delay the first step.
             from compad_jax.reports import evaluation_page
@@ -63,7 +67,8 @@ def _train(arguments: Arguments) -> None:
     except FloatingPointError as error:
         sys.exit(f"error: {error}")  # Exit code 1.
     finally:
-        stopwatch.save(os.path.join(workdir, "timing.json"))
+        if processes.is_primary():
+            stopwatch.save(os.path.join(workdir, "timing.json"))
 
 
 def _evaluate(arguments: Arguments) -> None:
@@ -72,10 +77,13 @@ def _evaluate(arguments: Arguments) -> None:
     settings = arguments.config.train
     process.configure(settings.train_batch_size, quick_compile=settings.quick_compile)
     if arguments.compare:
-        print(comparison.compare(arguments.compare, arguments.workdir or "runs/comparison"))
+        if processes.is_primary():
+            print(comparison.compare(arguments.compare, arguments.workdir or "runs/comparison"))
     else:
         config, workdir = arguments.config, arguments.workdir
-        evaluation_page.publish(evaluate(config, workdir, checkpoint=arguments.checkpoint))
+        directories = evaluate(config, workdir, checkpoint=arguments.checkpoint)
+        if processes.is_primary():
+            evaluation_page.publish(directories)
 
 
 def _command() -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from compad_jax.backend import launch
 from compad_jax.config import Config, default_config, from_dict, load_json, to_dict
 from compad_jax.config.checks import ConfigError, differences
 from compad_jax.config.shipped import is_shipped, trained_directory
@@ -40,7 +41,9 @@ def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> 
         return
     try:
         with one_line_errors():
-            main(parse_arguments(sys.argv))
+            membership, rest = launch.take_membership(sys.argv[1:])
+            launch.join(membership)
+            launch.end_together(lambda: main(parse_arguments([sys.argv[0], *rest])))
     except KeyboardInterrupt:
         sys.exit(130)  # Without a traceback: nothing went wrong.
 

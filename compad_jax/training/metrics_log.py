@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from compad_jax.backend import processes
 from compad_jax.training.criteria import Criterion
 
 _FILE = "metrics.jsonl"
@@ -65,6 +66,24 @@ class MetricsLogger:
     def write_criteria(self, step: int, criteria: list[Criterion]) -> None:
         """Shows in TensorBoard which criteria are met so far: 1 or 0."""
         _add_criteria(self._board, "criteria", step, criteria)
+
+
+class _NoLogger(MetricsLogger):
+    """Leaves the logs to process 0."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, step: int, metrics: dict[str, Any]) -> None:
+        """Writes nothing."""
+
+
+def open_logger(workdir: str, step: int) -> MetricsLogger:
+    """The logs of a run that goes on at `step`; only process 0 writes them."""
+    return MetricsLogger(workdir, step) if processes.is_primary() else _NoLogger()
 
 
 def log_evaluation(workdir: str, step: int, summary: dict[str, Any]) -> None:

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compad_jax.backend import processes
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
 from compad_jax.envs import make_env
-from compad_jax.envs.split import split_tasks, tasks_of
+from compad_jax.envs.split import choose_tasks, split_tasks, tasks_of
 from compad_jax.histories.collection import load_histories
-from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets
+from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets, tasks_of_process
 from compad_jax.histories.sampler import Sampler, make_sampler
 from compad_jax.models import Params, Policy, init_params, make_policy
 from compad_jax.training.losses import loss_floor
@@ -82,6 +83,8 @@ def set_up(
     # The main thread collects: that may take minutes, and only there can Ctrl-C stop it.
     with ThreadPoolExecutor(1) as pool:
         compiled = pool.submit(compile_steps)
+        if processes.count() > 1:  # All of them must start all programs in one order.
+            compiled.result()
         with stopwatch.phase("collect"):
             datasets = load_datasets(config, mesh)
         state, train_steps = compiled.result()
@@ -106,7 +109,12 @@ def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]
         Datasets train, validation and held_out; they share no task. Only `train` is
         learned from, only `validation` chooses a checkpoint; `held_out` is reported.
     """
-    history = load_histories(config)
-    split = split_tasks(history.transition.action.shape[0], config.env)
+    env = config.env
+    num_tasks = len(choose_tasks(make_env(env).num_tasks, env.num_tasks))
+    parts = split_tasks(num_tasks, env)._asdict()
+    tasks = None
+    if processes.count() > 1:
+        tasks = tasks_of_process(parts, config.source.num_streams, mesh)
+    history = load_histories(config, tasks)
     floor_fn = partial(loss_floor, smoothing=config.optimizer.label_smoothing)
-    return make_datasets(history, split._asdict(), floor_fn, mesh)
+    return make_datasets(history, parts, floor_fn, mesh, tasks)

@@ -76,7 +76,7 @@ def test_round_trip(directory):
     hnp.arrays(np.int32, hnp.array_shapes(max_dims=2), elements=st.integers(-(2**31), 2**31 - 1))
 )
 def test_compact_integers_keep_their_values(array):
-    compact = store._compact(array)
+    compact = store.compact(array)
     assert compact.dtype.itemsize <= array.dtype.itemsize
     np.testing.assert_array_equal(compact, array)
 
