@@ -186,7 +186,7 @@ def test_another_format_version_is_refused(directory, monkeypatch):
 
 @pytest.mark.parametrize("fails_at", [1, 4, len(_ARRAYS)])
 def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fails_at):
-    path, calls, real_open = str(tmp_path / "histories"), [], store._open
+    path, calls, real_open = str(tmp_path / "histories"), [], store.open_array
 
     def open_until_the_disk_is_full(*arguments):
         calls.append(arguments)
@@ -195,7 +195,7 @@ def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fa
         return real_open(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_open", open_until_the_disk_is_full)
+        patch.setattr(store, "open_array", open_until_the_disk_is_full)
         with pytest.raises(OSError, match="no space"):
             store.write_store(path, _history(seed=1), _ORIGIN)
     assert os.listdir(tmp_path) == ["histories.partial"]
