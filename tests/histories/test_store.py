@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import hashlib
 import json
 import os
 
@@ -292,3 +293,32 @@ def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch):
         store.exclusive(str(tmp_path / "histories")),
     ):
         pass
+
+
+def test_some_tasks_are_read_alone(directory):
+    """Damage elsewhere does not matter to them; damage of theirs does."""
+    chosen = np.array([0, 2])
+    (other,) = glob.glob(os.path.join(directory, "reward", "1.*"))
+    os.remove(other)
+    read = store.read_store(directory, _ORIGIN, chosen)
+    for name, array in _leaves(_history()).items():
+        np.testing.assert_array_equal(_leaves(read)[name], array[chosen], err_msg=name)
+    with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
+        store.read_store(directory, _ORIGIN, np.array([0, 1]))
+
+
+def test_a_store_with_one_checksum_an_array_is_still_read(directory):
+    """As earlier versions wrote them."""
+    path = os.path.join(directory, "manifest.json")
+    with open(path, encoding="utf-8") as file:
+        manifest = json.load(file)
+    for name, array in _leaves(store.read_store(directory, _ORIGIN)).items():
+        manifest["arrays"][name]["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(manifest, file)
+    whole, part = (store.read_store(directory, _ORIGIN, x) for x in (None, np.array([1])))
+    np.testing.assert_array_equal(whole.transition.reward, _history().transition.reward)
+    np.testing.assert_array_equal(part.transition.reward, _history().transition.reward[1:2])
+    os.remove(_chunk(directory, "reward"))
+    with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
+        store.read_store(directory, _ORIGIN, np.array([1]))
