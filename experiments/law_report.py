@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from compad_jax.reports.figures import COLORS, GREY, draw_in_style
+from compad_jax.backend.files import write_text
+from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import ACTING, percent
 from experiments.suites import Suite
@@ -22,10 +23,9 @@ def write(suite: Suite, lines: list[Line], directory: str) -> str:
     order = [arm.name for arm in suite.arms]
     lines = sorted(lines, key=lambda line: order.index(line["arm"]))
     text = f"{markdown_table([_row(line) for line in lines])}\n\n{budget_of(suite, lines)}\n"
-    with open(os.path.join(directory, "table.md"), "w", encoding="utf-8") as file:
-        file.write(text)
+    write_text(os.path.join(directory, "table.md"), text)
     with draw_in_style():
-        _draw(suite, lines).savefig(os.path.join(directory, "figure.png"))
+        save_figure(_draw(suite, lines), os.path.join(directory, "figure.png"))
     return text
 
 

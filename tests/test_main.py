@@ -98,7 +98,7 @@ def _checksums(folder):
     """Of the last checkpoint's parameters and of the rest of its state."""
     path = folder / "run" / "checkpoints" / "40" / "checksum" / "metadata"
     checksums = json.loads(path.read_text())
-    assert set(checksums) == {"params", "rest", "layout"}
+    assert set(checksums) == {"params", "rest", "layout", "made_of"}
     return checksums
 
 

@@ -162,25 +162,22 @@ def _outcome(program: Callable[[], None]) -> int:
         program()
     except SystemExit as error:
         if isinstance(error.code, str):
-            _say(error.code)
+            say(error.code)
         return 1 if isinstance(error.code, str) else error.code or 0
-    except ConfigError as error:
-        _say(f"error: {error}")
-        return 2
     except (processes.ProcessError, jax.errors.JaxRuntimeError) as error:
-        _say(f"error: {who}: {str(error).splitlines()[0]}")
+        say(f"error: {who}: {str(error).splitlines()[0]}")
         return 1
     except KeyboardInterrupt:
         return 130
     except BaseException:
-        _say(f"{traceback.format_exc()}in {who}")
+        say(f"{traceback.format_exc()}in {who}")
         return 1
     return 0
 
 
-def _say(message: str) -> None:
-    """Prints a message, unless another process did already."""
-    if _set_once("speaker", str(processes.index())):
+def say(message: str) -> None:
+    """Prints what went wrong, unless another process did already."""
+    if processes.count() == 1 or _set_once("speaker", str(processes.index())):
         print(message, file=sys.stderr, flush=True)
 
 

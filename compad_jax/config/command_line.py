@@ -39,11 +39,16 @@ def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> 
         print(usage or sys.modules[main.__module__].__doc__)
         print("Every setting and its default: compad_jax/config/settings.py")
         return
+
+    def program() -> None:
+        with one_line_errors():
+            main(parse_arguments([sys.argv[0], *rest]))
+
     try:
         with one_line_errors():
             membership, rest = launch.take_membership(sys.argv[1:])
             launch.join(membership)
-            launch.end_together(lambda: main(parse_arguments([sys.argv[0], *rest])))
+        launch.end_together(program)
     except KeyboardInterrupt:
         sys.exit(130)  # Without a traceback: nothing went wrong.
 
@@ -58,7 +63,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    launch.say(f"error: {message}")
     return 2
 
 

@@ -1,7 +1,6 @@
 """Sources x tasks x seeds -> a store of learning histories."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ from compad_jax.histories.shared_store import only_one_program, share_of_tasks, 
 from compad_jax.histories.store import (
     ADVICE,
     Origin,
+    hash_store,
     read_store,
     store_directory,
     store_settings,
@@ -50,20 +50,24 @@ def load_histories(config: Config, tasks: np.ndarray | None = None) -> History:
         ConfigError: the store is damaged, was made by other settings or other code, or holds
             what cannot be in histories of this environment.
     """
+    return load_histories_and_hash(config, tasks)[0]
+
+
+def load_histories_and_hash(config: Config, tasks: np.ndarray | None = None) -> tuple[History, str]:
+    """As `load_histories`; returns also what identifies these histories, see `hash_store`."""
     learn, num_tasks = make_learner(config)
     origin = Origin(store_settings(config), program_hash(learn))
     directory = store_directory(config, origin)
-    if processes.count() > 1 or not os.path.exists(directory):
-        with only_one_program(directory) as is_there:  # Another may have made it meanwhile.
-            if not is_there:
-                _make_store(config, directory, origin, num_tasks)
+    with only_one_program(directory) as is_there:
+        if not is_there:
+            _make_store(config, directory, origin, num_tasks)
     history = read_store(directory, origin, tasks)
     num_read = num_tasks if tasks is None else len(tasks)
     shape = (num_read, config.source.num_streams, config.source.num_steps)
     mistake = find_mistake(history, make_env(config.env).spec, shape)
     if mistake:
         raise ConfigError(f"{directory}/{mistake}; {ADVICE}")
-    return history
+    return history, hash_store(directory)
 
 
 def _make_store(config: Config, directory: str, origin: Origin, num_tasks: int) -> None:

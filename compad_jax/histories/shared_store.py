@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from compad_jax.backend import processes
+from compad_jax.backend import files, processes
 from compad_jax.histories.store import (
     Origin,
     checksums,
     compact,
-    exclusive,
-    fresh_folder,
+    making,
+    naming_errors,
     open_array,
     publish_store,
     to_arrays,
@@ -36,12 +36,16 @@ def share_of_tasks(num_tasks: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def only_one_program(directory: str) -> Iterator[bool]:
-    """Holds back other programs that would make the same store; tells whether it is there.
+    """Holds back other programs that would make a store; tells whether one is there already.
 
     Process 0 has the lock, and what it sees counts for all.
     """
-    with exclusive(directory) if processes.is_primary() else contextlib.nullcontext():
-        yield processes.exchange("whether there is a store", os.path.exists(directory))[0]
+    if processes.exchange("whether there is a store", os.path.exists(directory))[0]:
+        yield True
+        return
+    with making(directory) if processes.is_primary() else contextlib.nullcontext():
+        # Another program may have made it meanwhile.
+        yield processes.exchange("whether there is a store now", os.path.exists(directory))[0]
         processes.barrier("the store is made")
 
 
@@ -63,21 +67,20 @@ def write_together(
     """
     arrays = {name: compact(array) for name, array in to_arrays(history).items()}
     layouts = _agree_on_layouts(arrays, num_tasks)
-    temporary = f"{directory.rstrip(os.sep)}.partial"
+    temporary = processes.exchange("where the store is made", files.temporary_name(directory))[0]
     with processes.primary_first("the arrays of the store"):
         processes.require_shared(temporary)
         if processes.is_primary():
-            fresh_folder(temporary)
-            for name, layout in layouts.items():
-                open_array(os.path.join(temporary, name), layout.dtype, layout.shape)
+            _create(temporary, layouts)
     digests = {}
     for name, array in arrays.items():
         share = array[: len(tasks)].astype(layouts[name].dtype)
         if len(tasks):
-            whole = open_array(os.path.join(temporary, name))
-            whole[int(tasks[0]) : int(tasks[-1]) + 1].write(share).result()
+            with naming_errors(path := os.path.join(temporary, name)):
+                own = open_array(path)[int(tasks[0]) : int(tasks[-1]) + 1]
+                own.write(share).result()
         digests[name] = checksums(share)
-    _write(_digest_file(temporary, processes.index()), digests)
+    files.write_json(_digest_file(temporary, processes.index()), digests)
     processes.barrier("the shares of the store")
     if processes.is_primary():
         parts = [_take(_digest_file(temporary, i)) for i in range(processes.count())]
@@ -100,13 +103,16 @@ def _agree_on_layouts(arrays: dict[str, np.ndarray], num_tasks: int) -> dict[str
     }
 
 
+def _create(temporary: str, layouts: dict[str, Layout]) -> None:
+    """Makes the folder, and the arrays without their values."""
+    os.makedirs(temporary)
+    for name, layout in layouts.items():
+        with naming_errors(path := os.path.join(temporary, name)):
+            open_array(path, layout.dtype, layout.shape)
+
+
 def _digest_file(temporary: str, index: int) -> str:
     return os.path.join(temporary, f"sha256-{index}.json")
-
-
-def _write(path: str, digests: dict[str, list[str]]) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(digests, file)
 
 
 def _take(path: str) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.evaluation import evaluate_run
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.training.checkpoints import Checkpoints
-from compad_jax.training.loop import claim_workdir
+from compad_jax.training.run_directory import claim_workdir
 from experiments.faults import make_hasty_policy
 from tests.builders import make_model, override
 

@@ -269,7 +269,7 @@ def test_a_checkpoint_that_must_not_be_read_is_not_damaged(three_steps, monkeypa
         def refuse(*_, **__):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(checkpoints._manager, "restore", refuse)
+        monkeypatch.setattr(checkpoints._reader, "restore", refuse)
         with pytest.raises(ConfigError, match=r"checkpoint 3 cannot be read .*Permission denied"):
             checkpoints.restore_params(_state(0)[0], "latest")
 
