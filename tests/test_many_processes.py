@@ -122,7 +122,7 @@ def test_a_divergence_is_one_line_and_every_process_exits_with_1(cache, tmp_path
 
 def test_seven_tasks_of_ppo_are_shared_by_three(cache, tmp_path):
     """Unevenly, and by a teacher that is trained by gradients."""
-    changes = ["env.num_tasks=7", "source.name='ppo'", "train.train_batch_size=6"]
+    changes = ["env.num_tasks=7", "source.name=ppo", "train.train_batch_size=6"]
     changes = [f"--config.{change}" for change in [*changes, "train.train_timesteps=10"]]
     stores = []
     for number in (1, 3):
