@@ -55,9 +55,9 @@ def _is_known(rows: list[tuple[Arm, list[Line]]], measure: Measure) -> bool:
 
 
 def _conditions(suite: Suite) -> list[Condition]:
-    """The suite's and then those of single arms, each once."""
+    """The suite's and then those of single arms, one of each name."""
     every = (*suite.conditions, *(c for arm in suite.arms for c in arm.conditions))
-    return list(dict.fromkeys(every))
+    return list({condition.name: condition for condition in every}.values())
 
 
 def _table(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) -> str:

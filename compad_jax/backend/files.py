@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -58,6 +59,17 @@ def naming(path: str) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or path
         raise
+
+
+def as_os_error(error: Exception, path: str) -> OSError:
+    """An error of TensorStore or Orbax, as of a full disk, as what the operating system said."""
+    if isinstance(error, OSError):
+        error.filename = error.filename or path
+        return error
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    number = int(code[1]) if code else errno.EIO
+    reason = os.strerror(number) if code else " ".join(str(error).split())
+    return OSError(number, reason, path)
 
 
 def write_bytes(path: str, content: bytes) -> None:

@@ -13,11 +13,11 @@ from compad_jax.histories.store import (
     Origin,
     checksums,
     compact,
+    create_array,
     making,
-    naming_errors,
-    open_array,
     publish_store,
     to_arrays,
+    write_tasks,
 )
 from compad_jax.types import History
 
@@ -76,9 +76,7 @@ def write_together(
     for name, array in arrays.items():
         share = array[: len(tasks)].astype(layouts[name].dtype)
         if len(tasks):
-            with naming_errors(path := os.path.join(temporary, name)):
-                own = open_array(path)[int(tasks[0]) : int(tasks[-1]) + 1]
-                own.write(share).result()
+            write_tasks(os.path.join(temporary, name), share, int(tasks[0]))
         digests[name] = checksums(share)
     files.write_json(_digest_file(temporary, processes.index()), digests)
     processes.barrier("the shares of the store")
@@ -107,8 +105,7 @@ def _create(temporary: str, layouts: dict[str, Layout]) -> None:
     """Makes the folder, and the arrays without their values."""
     os.makedirs(temporary)
     for name, layout in layouts.items():
-        with naming_errors(path := os.path.join(temporary, name)):
-            open_array(path, layout.dtype, layout.shape)
+        create_array(os.path.join(temporary, name), layout.dtype, layout.shape)
 
 
 def _digest_file(temporary: str, index: int) -> str:

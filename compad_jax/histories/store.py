@@ -1,6 +1,5 @@
 """Histories on disk: Zarr arrays and a manifest, written whole or not at all."""
 
-import errno
 import hashlib
 import importlib.metadata
 import json
@@ -67,8 +66,9 @@ def write_store(directory: str, history: History, origin: Origin) -> None:
     try:
         arrays = {name: compact(array) for name, array in to_arrays(history).items()}
         for name, array in arrays.items():
-            with naming_errors(path := os.path.join(temporary, name)):
-                open_array(path, str(array.dtype), array.shape).write(array).result()
+            path = os.path.join(temporary, name)
+            create_array(path, str(array.dtype), array.shape)
+            write_tasks(path, array)
         entries = {
             name: {"shape": array.shape, "dtype": str(array.dtype), "sha256": checksums(array)}
             for name, array in arrays.items()
@@ -230,10 +230,29 @@ def open_array(path: str, dtype: str = "", shape: Sequence[int] = ()) -> Any:
     return tensorstore.open(spec, create=True, dtype=np.dtype(dtype), shape=shape).result()
 
 
+def create_array(path: str, dtype: str, shape: Sequence[int]) -> None:
+    """Creates an array of a store, without values; an OSError if it cannot."""
+    with _naming_errors(path):
+        open_array(path, dtype, shape)
+
+
+def write_tasks(path: str, values: np.ndarray, first: int = 0) -> None:
+    """Writes consecutive tasks [N, ...] of an array that is there; an OSError if it cannot.
+
+    Nothing goes on in the background once this has ended or failed.
+    """
+    with _naming_errors(path):
+        opened = open_array(path)
+        tasks = [opened[first + i].write(x) for i, x in enumerate(values)]
+        errors = [error for task in tasks if (error := task.exception())]
+        if errors:
+            raise errors[0]
+
+
 @contextmanager
-def naming_errors(path: str) -> Iterator[None]:
+def _naming_errors(path: str) -> Iterator[None]:
     """Turns TensorStore's own errors in writing, as of a full disk, into an OSError."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        raise OSError(errno.EIO, " ".join(str(error).split()), path) from error
+        raise files.as_os_error(error, path) from error

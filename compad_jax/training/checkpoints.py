@@ -1,12 +1,12 @@
 """Orbax checkpoints: the latest two and the best on validation, each with a checksum."""
 
-import errno
+import contextlib
 import hashlib
 import logging
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import jax
@@ -225,25 +225,36 @@ class Checkpoints(SavedSteps):
         if step in self._manager.all_steps():
             self._manager.delete(step)
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(params),
-                    rest=ocp.args.StandardSave(rest),
-                    checksum=ocp.args.JsonSave(description),
-                ),
-                metrics={_SCORE: score if math.isfinite(score) else _NOT_MEASURED},
-                force=True,  # Also where a later step is there, which then is damaged.
-            )
+            with _errors_are_raised_only():
+                self._manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        params=ocp.args.StandardSave(params),
+                        rest=ocp.args.StandardSave(rest),
+                        checksum=ocp.args.JsonSave(description),
+                    ),
+                    metrics={_SCORE: score if math.isfinite(score) else _NOT_MEASURED},
+                    force=True,  # Also where a later step is there, which then is damaged.
+                )
         except Exception as error:  # TensorStore's errors are of many types.
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-            number = getattr(error, "errno", None) or errno.EIO
             where = os.path.join(self._directory, str(step))
-            raise OSError(number, f"cannot be saved: {reason}", where) from error
+            raise files.as_os_error(error, where) from error
 
 
 class _Unusable(Exception):
     """A step is not whole; the text says why, after "checkpoint N"."""
+
+
+@contextlib.contextmanager
+def _errors_are_raised_only() -> Iterator[None]:
+    """Of an error that is raised, Orbax also logs a traceback a thread: not inside."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _score(metrics: dict[str, float]) -> float:
