@@ -60,16 +60,21 @@ def _train(arguments: Arguments) -> None:
 
 def _train_and_report(config: Config, workdir: str) -> None:
     """The whole job in a run directory that this process owns."""
+    from compad_jax.backend import processes
     from compad_jax.backend.stopwatch import Stopwatch
     from compad_jax.evaluation.evaluate_run import evaluate
     from compad_jax.training.loop import train
 
     stopwatch = Stopwatch()
-    stopwatch.save(os.path.join(workdir, "timing.json"), is_last=False)
+    timing = os.path.join(workdir, "timing.json")
+    if processes.is_primary():
+        stopwatch.save(timing, is_last=False)
     try:
         train(config, workdir, stopwatch=stopwatch)
         with stopwatch.phase("evaluate"):
             directories = evaluate(config, workdir)
+        if not processes.is_primary():
+            return
         with stopwatch.phase("report"):
             # Imported only now: figures would delay the first step.
             from compad_jax.reports import evaluation_page
@@ -86,13 +91,14 @@ def _train_and_report(config: Config, workdir: str) -> None:
         again = _command("workdir", "config.optimizer.lr", more=more)
         sys.exit(f"error: {error}; for example: {again}")
     finally:
-        stopwatch.save(os.path.join(workdir, "timing.json"))
+        if processes.is_primary():
+            stopwatch.save(timing)
 
 
 def _evaluate(arguments: Arguments) -> None:
     require(arguments.stopped_exit_code is None, "--stopped_exit_code: is for train_main.py")
     signals.choose_end("stopped")
-    from compad_jax.backend import process
+    from compad_jax.backend import process, processes
     from compad_jax.evaluation.evaluate_run import evaluate
     from compad_jax.reports import comparison, evaluation_page
 
@@ -100,10 +106,13 @@ def _evaluate(arguments: Arguments) -> None:
     process.configure(settings.train_batch_size, quick_compile=settings.quick_compile)
     process.require_devices()
     if arguments.compare:
-        print(comparison.compare(arguments.compare, arguments.workdir or "runs/comparison"))
+        if processes.is_primary():
+            print(comparison.compare(arguments.compare, arguments.workdir or "runs/comparison"))
     else:
         config, workdir = arguments.config, arguments.workdir
-        evaluation_page.publish(evaluate(config, workdir, checkpoint=arguments.checkpoint))
+        directories = evaluate(config, workdir, checkpoint=arguments.checkpoint)
+        if processes.is_primary():
+            evaluation_page.publish(directories)
 
 
 def _command(*but: str, more: tuple[str, ...] = ()) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from compad_jax.backend import processes
 from compad_jax.config.checks import ConfigError
 
 # What a user's environment must not change: the same seed means the same numbers everywhere.
@@ -35,9 +36,11 @@ def configure(batch_size: int, *, quick_compile: bool = False) -> None:
     for name, value in _RESULTS_DEPEND_ON.items():
         jax.config.update(name, value)
     if not _user_chose_devices():
-        cores = available_cpus()
-        shares = max(n for n in range(1, cores + 1) if batch_size % n == 0)
+        cores, share = available_cpus(), batch_size // processes.count()
+        shares = max(n for n in range(1, cores + 1) if share % n == 0)
         jax.config.update("jax_num_cpu_devices", shares)
+    if processes.count() > 1:
+        jax.devices()  # Each waits here until all others start theirs.
 
 
 def require_devices() -> None:

@@ -98,3 +98,17 @@ def _check_leaf(path: str, value: Any, hint: Any) -> Any:
             allowed += f" and below {rule.high:.10g}" if rule.high != float("inf") else ""
             require(rule.low <= value < rule.high, f"{path}={value!r}: must be {allowed}")
     return value
+
+
+def explain(error: ConfigError | OSError) -> tuple[str, int]:
+    """What a program says of a mistake, one line, and its exit code: 2, or 1 of the system's."""
+    if isinstance(error, ConfigError):
+        return f"error: {error}", 2
+    reason = error.strerror or one_line(error)
+    return f"error: {error.filename}: {reason}" if error.filename else f"error: {reason}", 1
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks; its type if there is no text."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split()) or type(error).__name__

@@ -19,7 +19,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from compad_jax.config import Config, default_config, from_dict, load_json, to_dict
-from compad_jax.config.checks import ConfigError, differences, require
+from compad_jax.config.checks import ConfigError, differences, explain, one_line, require
+from compad_jax.config.membership import take_membership
 from compad_jax.config.shipped import is_shipped, trained_directory
 
 _MAX_NAME = 160  # Bytes of a run directory's name; file systems allow 255.
@@ -50,7 +51,12 @@ def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> 
     try:
         with one_line_errors():
             _require_posix()
-            main(parse_arguments(sys.argv))
+            membership, rest = take_membership(sys.argv[1:])
+            arguments = parse_arguments([sys.argv[0], *rest])
+            from compad_jax.backend import launch  # It imports JAX, which takes its time.
+
+            launch.join(membership)
+            launch.end_together(lambda: main(arguments))
     except KeyboardInterrupt:
         sys.exit(130)  # Without a traceback: nothing went wrong.
 
@@ -60,16 +66,10 @@ def one_line_errors() -> Iterator[None]:
     """Turns a `ConfigError` into a line and exit code 2, an `OSError` into a line and 1."""
     try:
         yield
-    except ConfigError as error:
-        sys.exit(_fail(str(error), 2))
-    except OSError as error:
-        reason = error.strerror or _one_line(error)
-        sys.exit(_fail(f"{error.filename}: {reason}" if error.filename else reason, 1))
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return code
+    except (ConfigError, OSError) as error:
+        message, code = explain(error)
+        print(message, file=sys.stderr)
+        sys.exit(code)
 
 
 def _require_posix() -> None:
@@ -141,7 +141,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         )
         _, *positional = parser(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(_one_line(error)) from error
+        raise ConfigError(one_line(error)) from error
     if parser.compare:
         if len(positional) < 2:
             raise ConfigError("--compare: name at least two run directories")
@@ -204,7 +204,7 @@ def _run_config_file(path: str) -> Any:
             raise NameError("defines no get_config()")
         return program["get_config"]()
     except Exception as error:  # A config file is a program: anything may go wrong in it.
-        raise ConfigError(f"--config {path}: {_one_line(error)}") from error
+        raise ConfigError(f"--config {path}: {one_line(error)}") from error
 
 
 def _update(values: Any, changes: Any) -> None:
@@ -212,13 +212,7 @@ def _update(values: Any, changes: Any) -> None:
     try:
         values.update(changes)
     except Exception as error:
-        raise ConfigError(f"get_config(): {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    """An error's text without line breaks; its type if there is no text."""
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(text).split()) or type(error).__name__
+        raise ConfigError(f"get_config(): {one_line(error)}") from error
 
 
 def _default_workdir(path: str, from_file: dict[str, Any], final: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from compad_jax.backend import files
+from compad_jax.backend import files, processes
 from compad_jax.config.checks import ConfigError, differences, require
 from compad_jax.training.made_of import MadeOf
 
@@ -181,8 +181,9 @@ class Checkpoints(SavedSteps):
     def __init__(self, workdir: str) -> None:
         """Opens `workdir`/checkpoints, or creates it; removes what a killed save has left."""
         super().__init__(workdir)
-        for step in self.steps:
-            _mend_score(self._directory, step)
+        with processes.primary_first("the scores"):
+            for step in self.steps:
+                _mend_score(self._directory, step)
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(2),  # One to fall back on.

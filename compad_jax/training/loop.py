@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from compad_jax.backend import sharding
+from compad_jax.backend import processes, sharding
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
 from compad_jax.models import init_params
@@ -15,7 +15,7 @@ from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.criteria import training_criteria
 from compad_jax.training.divergence import marked
 from compad_jax.training.made_of import MadeOf
-from compad_jax.training.metrics_log import MetricsLogger, read_metrics
+from compad_jax.training.metrics_log import open_logger, read_metrics
 from compad_jax.training.progress import Progress, require_finite
 from compad_jax.training.restore import placed_shapes, restore_policy, warm_start
 from compad_jax.training.run_directory import claimed
@@ -98,8 +98,11 @@ def _loop(
         config, setup.policy, setup.sample, setup.datasets, setup.keys.validation
     )
     judge = partial(training_criteria, config=config, num_actions=setup.policy.spec.num_actions)
-    bar = tqdm(total=settings.train_timesteps, initial=step, unit="step", mininterval=1)
-    with bar, MetricsLogger(workdir, step) as logger, stop_requests() as stop:
+    silent, total = not processes.is_primary(), settings.train_timesteps
+    bar = tqdm(total=total, initial=step, unit="step", mininterval=1, disable=silent)
+    agree, stopped_by = processes.Agreement(sharding.make_mesh()), 0
+    processes.barrier("the first step")
+    with bar, open_logger(workdir, step) as logger, stop_requests() as stop:
         progress = Progress(logger, bar, settings.log_every)
         while step < settings.train_timesteps:
             state, metrics = setup.train_steps(state, setup.datasets["train"], setup.keys.steps)
@@ -108,16 +111,21 @@ def _loop(
             is_measured = step == settings.train_timesteps or step % settings.eval_every == 0
             if is_measured:
                 metrics = progress.measure(partial(validate, state.params))
-            stopped_by = stop.number  # Read once: a later signal finds the state saved, too.
+            # Read once: a later signal finds the state saved, too.
+            stopped_by = agree(stop.number or 0)
             # What was measured is saved, or the best checkpoint could not be kept.
             if is_measured or stopped_by or step % settings.checkpoint_every == 0:
                 progress.flush()
-                logger.write_criteria(step, judge(read_metrics(workdir)))
+                if processes.is_primary():
+                    logger.write_criteria(step, judge(read_metrics(workdir)))
                 _save(checkpoints, step, state, score(metrics), setup.made_of)
             if stopped_by:
                 break
-    if stop.number:  # Read again: the last save may have taken its time.
-        raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}", stop.number)
+    stopped_by = (
+        stopped_by or stop.number or 0
+    )  # Read again: the last save may have taken its time.
+    if stopped_by:
+        raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}", stopped_by)
 
 
 def _save(

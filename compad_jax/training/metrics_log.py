@@ -11,7 +11,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar as scalar_summary
 
-from compad_jax.backend import files
+from compad_jax.backend import files, processes
 from compad_jax.training.criteria import Criterion
 
 _FILE = "metrics.jsonl"
@@ -136,6 +136,24 @@ class Board:
     def close(self) -> None:
         """Flushes and closes the file."""
         self._events.close()
+
+
+class _NoLogger(MetricsLogger):
+    """Leaves the logs to process 0."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, step: int, metrics: dict[str, Any]) -> None:
+        """Writes nothing."""
+
+
+def open_logger(workdir: str, step: int) -> MetricsLogger:
+    """The logs of a run that goes on at `step`; only process 0 writes them."""
+    return MetricsLogger(workdir, step) if processes.is_primary() else _NoLogger()
 
 
 def log_evaluation(workdir: str, step: int, summary: dict[str, Any]) -> None:

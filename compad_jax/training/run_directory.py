@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from compad_jax.backend import processes
 from compad_jax.backend.ownership import owned
 from compad_jax.config import Config, load_json, save_json, to_dict
 from compad_jax.config.checks import differences, require, require_equal
@@ -27,10 +28,17 @@ def claimed(config: Config, workdir: str) -> Iterator[None]:
     Raises:
         ConfigError: see `claim_workdir`; or another process trains there.
     """
+    if not processes.is_primary():  # Process 0 owns it for all.
+        processes.barrier("the run directory")
+        processes.require_shared(os.path.join(workdir, "config.json"))
+        _check_claim(config, workdir)
+        yield
+        return
     _check_claim(config, workdir)
     os.makedirs(workdir, exist_ok=True)
     with owned(os.path.join(workdir, "training.lock"), workdir):
         claim_workdir(config, workdir)  # Checks again: another owner may have come before.
+        processes.barrier("the run directory")
         yield
 
 

@@ -154,6 +154,7 @@ def make_train_steps(
     schedule = make_schedule(config.optimizer, config.train.train_timesteps)
     has_dropout = config.model.tf_dropout > 0 or config.model.tf_attn_dropout > 0
     gradient_of = make_gradient(policy, config.optimizer.label_smoothing, has_dropout, mesh)
+    everywhere = sharding.replicated(mesh)
 
     def one_step(
         state: TrainState, dataset: Dataset, key: jax.Array
@@ -161,7 +162,8 @@ def make_train_steps(
         sample_key = dropout_key = jax.random.fold_in(key, state.step)
         if has_dropout:
             sample_key, dropout_key = jax.random.split(sample_key)
-        segments = sample(sample_key, dataset)
+        # Every device finds all places itself: sharing them out would send them around again.
+        segments = jax.lax.with_sharding_constraint(sample(sample_key, dataset), everywhere)
         gradient, metrics = gradient_of(state.params, segments, dropout_key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -177,7 +179,7 @@ def make_train_steps(
         state, metrics = jax.lax.scan(step, state, length=config.train.log_every)
         return state, average(metrics)
 
-    return jax.jit(train_steps, donate_argnums=0, out_shardings=sharding.replicated(mesh))
+    return jax.jit(train_steps, donate_argnums=0, out_shardings=everywhere)
 
 
 def make_measure(

@@ -58,7 +58,7 @@ def make_validation(
         metrics: Metrics = {
             f"{name}_{metric}": value
             for name, segments in batches.items()
-            for metric, value in measure(params, segments).items()
+            for metric, value in jax.tree.map(sharding.fetch, measure(params, segments)).items()
         }
         return metrics | (play(params) if play else {})
 
@@ -103,7 +103,7 @@ def _draw_batches(
     def spaced(dataset: Dataset) -> Dataset:
         rows = np.linspace(0, dataset.num_rows - 1, num_rows).round().astype(int)
         whole = dataset._replace(num_rows=dataset.task)  # So that all have rows.
-        whole = jax.tree.map(lambda x: np.asarray(x)[rows], whole)
+        whole = jax.tree.map(lambda x: sharding.fetch_rows(x, rows), whole)
         return whole._replace(num_rows=jnp.int32(num_rows))
 
     return {name: draw(spaced(datasets[name])) for name in ("validation", "held_out")}

@@ -84,7 +84,7 @@ def test_sharing_tasks_over_devices_changes_nothing(config, noise_source, monkey
     mesh = jax.make_mesh(
         (num_devices,), ("data",), (AxisType.Auto,), devices=jax.devices()[:num_devices]
     )
-    monkeypatch.setattr(collection.sharding, "make_mesh", lambda: mesh)
+    monkeypatch.setattr(collection.sharding, "make_local_mesh", lambda: mesh)
     chex.assert_trees_all_equal(collection.collect(config), expected)
 
 

@@ -1,6 +1,7 @@
 """Histories on disk: whole and as asked for, or refused."""
 
 import glob
+import hashlib
 import json
 import os
 
@@ -76,7 +77,7 @@ def test_round_trip(directory):
     hnp.arrays(np.int32, hnp.array_shapes(max_dims=2), elements=st.integers(-(2**31), 2**31 - 1))
 )
 def test_compact_integers_keep_their_values(array):
-    compact = store._compact(array)
+    compact = store.compact(array)
     assert compact.dtype.itemsize <= array.dtype.itemsize
     np.testing.assert_array_equal(compact, array)
 
@@ -200,7 +201,7 @@ def test_another_format_version_is_refused(directory, monkeypatch):
 
 @pytest.mark.parametrize("fails_at", [1, 4, len(_ARRAYS)])
 def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fails_at):
-    path, calls, real_open = str(tmp_path / "histories"), [], store._open
+    path, calls, real_open = str(tmp_path / "histories"), [], store.open_array
 
     def open_until_the_disk_is_full(*arguments):
         calls.append(arguments)
@@ -209,7 +210,7 @@ def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fa
         return real_open(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_open", open_until_the_disk_is_full)
+        patch.setattr(store, "open_array", open_until_the_disk_is_full)
         with pytest.raises(OSError, match="no space"):
             store.write_store(path, _history(seed=1), _ORIGIN)
     assert os.listdir(tmp_path) == []
@@ -300,3 +301,32 @@ def test_an_array_that_the_manifest_does_not_list_is_missed(directory):
     _rewrite(path, lambda content: content.replace(b'"reward"', b'"payment"'))
     with pytest.raises(ConfigError, match="payment, reward: missing or unknown"):
         store.read_store(directory, _ORIGIN)
+
+
+def test_some_tasks_are_read_alone(directory):
+    """Damage elsewhere does not matter to them; damage of theirs does."""
+    chosen = np.array([0, 2])
+    (other,) = glob.glob(os.path.join(directory, "reward", "1.*"))
+    os.remove(other)
+    read = store.read_store(directory, _ORIGIN, chosen)
+    for name, array in _leaves(_history()).items():
+        np.testing.assert_array_equal(_leaves(read)[name], array[chosen], err_msg=name)
+    with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
+        store.read_store(directory, _ORIGIN, np.array([0, 1]))
+
+
+def test_a_store_with_one_checksum_an_array_is_still_read(directory):
+    """As earlier versions wrote them."""
+    path = os.path.join(directory, "manifest.json")
+    with open(path, encoding="utf-8") as file:
+        manifest = json.load(file)
+    for name, array in _leaves(store.read_store(directory, _ORIGIN)).items():
+        manifest["arrays"][name]["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(manifest, file)
+    whole, part = (store.read_store(directory, _ORIGIN, x) for x in (None, np.array([1])))
+    np.testing.assert_array_equal(whole.transition.reward, _history().transition.reward)
+    np.testing.assert_array_equal(part.transition.reward, _history().transition.reward[1:2])
+    os.remove(_chunk(directory, "reward"))
+    with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
+        store.read_store(directory, _ORIGIN, np.array([1]))
