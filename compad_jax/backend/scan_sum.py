@@ -33,9 +33,11 @@ def scan_sum(term: Term, params: Any, items: Any, constants: Any) -> tuple[jax.A
         gradient flows.
     """
 
-    def without_carry(*args: Any) -> tuple[jax.Array, tuple[Any, None]]:
-        value, others = term(*args[:3])
-        return value, (others, None)
+    def without_carry(
+        params: Any, item: Any, constant: Any, carry: None
+    ) -> tuple[jax.Array, tuple[Any, None]]:
+        value, others = term(params, item, constant)
+        return value, (others, carry)
 
     return scan_sum_with_carry(without_carry, params, items, constants, None)
 
@@ -56,7 +58,7 @@ def scan_sum_with_carry(
 def _scan_sum(
     term: TermWithCarry, params: Any, items: Any, constants: Any, carry: Any
 ) -> tuple[jax.Array, Any]:
-    def step(carry: Any, x: Any) -> tuple[Any, Any]:
+    def step(carry: Any, x: tuple[Any, Any]) -> tuple[Any, Any]:
         value, (others, carry) = term(params, *x, carry)
         return carry, (value, others)
 

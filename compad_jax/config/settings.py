@@ -179,8 +179,9 @@ class ModelConfig:
     encoder_n_layer: Count = 2
     encoder_n_head: Count = 4
     memory_update: str = "replace"  # The memory rule, see compad_jax/models/memory/.
-    # Gradients are cut after so many compressions and pass through at most as many; 0: never.
-    # A training then needs no more memory for longer windows, beside their tokens.
+    # Windows are differentiated in pieces of so many compressions, from their end: gradients
+    # pass through at most as many, and a longer window needs no more memory, beside that of its
+    # tokens. 0: windows are whole.
     bptt_depth: Natural = 0
     reconstruction_weight: NonNegative = 0.0
     # auto: float32 on a CPU, bfloat16 on an accelerator; parameters are always float32.

@@ -33,7 +33,7 @@ class Before(NamedTuple):
     """The end of the piece before, whose last segment is the first of this piece."""
 
     memory: Memory  # With which that segment was decoded.
-    index: jax.Array  # int [], its number in the window.
+    number: jax.Array  # int [], of that segment in its window.
 
 
 class _SegmentGroup(NamedTuple):
@@ -89,7 +89,7 @@ def unroll_loss(
     if before is None:
         first = apply_method(policy, params, "initial_memory", mask.shape[1])
     else:
-        first, index = before.memory, before.index + index
+        first, index = before.memory, before.number + index
     memories = _write_all(policy, params, first, (*compressed, index[:-1]), dropout)
     latents = jax.vmap(lambda memory: apply_method(policy, params, "read", memory))(memories)
     keys, _ = jax.vmap(lambda index: dropout_keys(dropout, index))(index)

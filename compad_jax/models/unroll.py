@@ -46,7 +46,7 @@ def unroll(
         embeddings = apply_method(policy, params, "embed", tokens)
         latents = apply_method(policy, params, "read", memory)
         logits, _ = apply_method(policy, params, "decode", latents, embeddings, dropout=decode_key)
-        kept = cut_gradient(policy.config, memory, index)
+        kept = _cut_gradient(policy.config, memory, index, num_segments - 1)
         new = apply_method(policy, params, "write", kept, embeddings, mask, dropout=write_key)
         return new, Unrolled(logits, memory)
 
@@ -71,14 +71,16 @@ def dropout_keys(
     return dropout._replace(key=decode_key), dropout._replace(key=write_key)
 
 
-def cut_gradient(config: ModelConfig, memory: Memory, index: jax.Array) -> Memory:
-    """Stops the gradient after every `bptt_depth` compressions; if that is 0, nowhere.
+def _cut_gradient(
+    config: ModelConfig, memory: Memory, index: jax.Array, num_compressions: int
+) -> Memory:
+    """Stops the gradient between pieces of `bptt_depth` compressions; if that is 0, nowhere.
 
-    Gradients reach back to the last cut. So those of a target pass through 1 to `bptt_depth`
-    compressions, by where it stands between two cuts; those of the first segments reach the
-    memory before any compression.
+    Gradients reach back to the last cut: those of a target pass through 1 to `bptt_depth`
+    compressions, by where it stands in its piece. Pieces are counted from the end of the window,
+    so that only the first can be shorter.
     """
     if not config.bptt_depth:
         return memory
-    cut = (index > 0) & (index % config.bptt_depth == 0)
+    cut = (index > 0) & ((num_compressions - index) % config.bptt_depth == 0)
     return jax.tree.map(lambda x: jnp.where(cut, jax.lax.stop_gradient(x), x), memory)

@@ -97,31 +97,32 @@ def _windows_loss(
 ) -> tuple[jax.Array, Metrics]:
     """Loss and metrics of some windows; `depth_nll` is a sum.
 
-    The first piece of a window is a segment longer than the others: each of them begins with the
-    last segment of the piece before, which was decoded there and is compressed here. So a piece
-    has `bptt_depth` compressions, and every compression learns from what is decoded after it.
+    A piece is `bptt_depth` compressions and the segments that are decoded after them: it begins
+    with the last segment of the piece before, which was decoded there and is compressed here.
+    Only the first piece may be shorter, and decodes its first segment, too.
     """
     piece_loss = partial(
         _piece_loss, policy=policy, smoothing=smoothing, counts=counts, dropout=dropout
     )
     num_segments, depth = segments.mask.shape[1], policy.config.bptt_depth
-    if not depth or num_segments <= depth + 1:
-        loss, (metrics, _) = piece_loss(params, segments)
-        return loss, metrics
-    first = _slice(segments, 0, depth + 1)
+    rest = (num_segments - 1) % depth if depth else num_segments - 1
+    size = 1 + (rest or min(depth, num_segments - 1))  # Of the first piece, in segments.
+    first = _slice(segments, 0, size)
     loss, (metrics, memory) = piece_loss(params, first)
+    if size == num_segments:
+        return loss, metrics
 
     def next_loss(params: Params, _: Any, piece: Any, carry: Any) -> Any:
-        (memory, last), (index, new) = carry, piece
+        (memory, last), (number, new) = carry, piece
         both = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), last, new)
-        loss, (metrics, memory) = piece_loss(params, both, before=Before(memory, index))
+        loss, (metrics, memory) = piece_loss(params, both, before=Before(memory, number))
         return loss, (metrics, (memory, _slice(new, depth - 1, depth)))
 
-    pieces = _cut(_slice(segments, depth + 1, num_segments), depth)
-    index = depth * (1 + jnp.arange(len(pieces.mask)))
-    carry = memory, _slice(first, depth, depth + 1)
-    others_loss, others = scan_sum_with_carry(next_loss, params, None, (index, pieces), carry)
-    return loss + others_loss, _join(metrics, others, num_segments)
+    pieces = _cut(_slice(segments, size, num_segments), depth)
+    number = size - 1 + depth * jnp.arange(len(pieces.mask))
+    carry = memory, _slice(first, size - 1, size)
+    others_loss, others = scan_sum_with_carry(next_loss, params, None, (number, pieces), carry)
+    return loss + others_loss, jax.tree.map(_join, metrics, others)
 
 
 def _slice(segments: Segments, start: int, stop: int) -> Segments:
@@ -130,24 +131,17 @@ def _slice(segments: Segments, start: int, stop: int) -> Segments:
 
 
 def _cut(segments: Segments, size: int) -> Segments:
-    """[B, S, L] -> [pieces, B, size, L]; the last piece is filled with empty segments."""
-    missing = -segments.mask.shape[1] % size
+    """[B, S, L] -> [S / size, B, size, L]."""
 
     def cut(x: jax.Array) -> jax.Array:
-        if missing:
-            x = jnp.pad(x, [(0, 0), (0, missing), *[(0, 0)] * (x.ndim - 2)])
         return jnp.swapaxes(x.reshape(len(x), -1, size, *x.shape[2:]), 0, 1)
 
     return jax.tree.map(cut, segments)
 
 
-def _join(first: Metrics, others: Metrics, num_segments: int) -> Metrics:
-    """Metrics of windows, of those of their first pieces and of the others, [pieces, ...]."""
-
-    def join(x: jax.Array, xs: jax.Array) -> jax.Array:
-        return jnp.concatenate([x, xs.ravel()])[:num_segments] if x.ndim else x + xs.sum()
-
-    return jax.tree.map(join, first, others)
+def _join(first: jax.Array, others: jax.Array) -> jax.Array:
+    """A metric of windows, from those of their first pieces and of the others, [pieces, ...]."""
+    return jnp.concatenate([first, others.ravel()]) if first.ndim else first + others.sum()
 
 
 def _piece_loss(

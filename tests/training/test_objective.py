@@ -80,21 +80,22 @@ def _oracle(policy, params, segments, depth):
         loss = (1 - _SMOOTHING) * chosen + _SMOOTHING * log_probs.mean(-1)
         return -jnp.where(segment.is_target, loss, 0).sum() / count
 
-    def piece(params, memory, start):
+    def piece(params, memory, start, stop):
         total = 0.0
         if start == 0:
             memory = call(params, "initial_memory", len(segments.mask))
             total += decode(params, memory, at[0])
-        for index in range(start, min(start + depth, len(at) - 1)):
+        for index in range(start, stop):
             embeddings = call(params, "embed", at[index].tokens)
             memory = call(params, "write", memory, embeddings[:, :5], at[index].mask[:, :5])
             total += decode(params, memory, at[index + 1])
         return total, memory
 
     loss, gradient, memory = 0.0, jax.tree.map(jnp.zeros_like, params), None
-    for start in range(0, len(at) - 1, depth):
+    stops = sorted(range(len(at) - 1, 0, -depth))
+    for start, stop in zip([0, *stops], stops, strict=False):
         (value, memory), more = jax.value_and_grad(piece, has_aux=True)(
-            params, jax.lax.stop_gradient(memory), start
+            params, jax.lax.stop_gradient(memory), start, stop
         )
         loss, gradient = loss + value, jax.tree.map(jnp.add, gradient, more)
     return loss, gradient
