@@ -52,7 +52,12 @@ def _gradient(policy, segments, params, *, num_devices=1, num_parts=1, dropout=T
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("bptt_depth", "ways"), [(0, ((1, 2), (1, 4), (2, 1), (2, 2), (2, 4))), (2, ((2, 2),))]
+    ("bptt_depth", "ways"),
+    [
+        (0, ((1, 4), (2, 2))),
+        (2, ((2, 2),)),
+        pytest.param(0, ((1, 2), (2, 1), (2, 4)), marks=pytest.mark.slow),
+    ],
 )
 def test_parts_and_devices_change_neither_gradient_nor_metrics(debug_config, bptt_depth, ways):
     """Dropout is on, segments are ragged, and parts have unequal numbers of targets."""
@@ -108,7 +113,9 @@ def _fast(policy, params, segments):
     return loss, gradient, metrics
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])  # Of 5 compressions: 2 and 3 leave a rest.
+@pytest.mark.parametrize(  # Of 5 compressions: 2 and 3 leave a rest.
+    "depth", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_pieces_equal_a_loop_that_stops_gradients(debug_config, depth):
     policy, params = _model(debug_config, bptt_depth=depth)
     segments = _ragged(policy, 6, batch=2)
@@ -133,11 +140,10 @@ def test_truncation_is_that_of_the_plain_unroll(debug_config, rule):
     chex.assert_trees_all_close((loss, gradient), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("reconstruction_weight", [0.0, 0.7])
-def test_pieces_change_no_loss_and_long_ones_no_gradient(debug_config, reconstruction_weight):
+def test_pieces_change_no_loss_and_long_ones_no_gradient(debug_config):
     outcomes = {}
     for depth in (0, 5, 9, 2):
-        model = {"bptt_depth": depth, "reconstruction_weight": reconstruction_weight}
+        model = {"bptt_depth": depth, "reconstruction_weight": 0.7}
         policy, params = _model(debug_config, **model)
         outcomes[depth] = _fast(policy, params, _ragged(policy, 6, batch=2))
     for depth in (5, 9):
@@ -146,7 +152,7 @@ def test_pieces_change_no_loss_and_long_ones_no_gradient(debug_config, reconstru
     chex.assert_trees_all_close(losses[-1], losses[0], rtol=1e-5, atol=1e-5)
     short, full = (outcomes[depth][1]["embedding"]["kernel"] for depth in (2, 0))
     assert not np.allclose(short, full)
-    assert (losses[0][1].reconstruction > 1) == (reconstruction_weight > 0)
+    assert losses[0][1].reconstruction > 1
 
 
 def test_measuring_works_in_parts_and_pieces(debug_config):
