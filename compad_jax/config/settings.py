@@ -181,7 +181,10 @@ class ModelConfig:
     encoder_n_layer: Count = 2
     encoder_n_head: Count = 4
     memory_update: str = "replace"  # The memory rule, see compad_jax/models/memory/.
-    bptt_depth: Natural = 0  # Compressions that gradients pass through; 0: all.
+    # Windows are differentiated in pieces of so many compressions, from their end: gradients
+    # pass through at most as many, and a longer window needs no more memory, beside that of its
+    # tokens. 0: windows are whole.
+    bptt_depth: Natural = 0
     reconstruction_weight: NonNegative = 0.0
     # auto: float32 on a CPU, bfloat16 on an accelerator; parameters are always float32.
     dtype: Annotated[str, Choice(("auto", "float32", "bfloat16"))] = "auto"
@@ -211,7 +214,10 @@ class OptimizerConfig:
 class TrainConfig:
     """The training loop; all intervals are in optimiser steps."""
 
-    train_batch_size: Count = 24  # Windows.
+    train_batch_size: Count = 24  # Windows of an optimiser step, on all devices together.
+    # Windows that a device works on at once; 0: its whole share of the batch. Fewer need less
+    # memory; the result is the same.
+    micro_batch_size: Natural = 0
     train_timesteps: Count = 1000
     seed: Seed = 0
     log_every: Count = 20  # Also the number of steps a dispatch.

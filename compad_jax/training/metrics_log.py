@@ -15,6 +15,7 @@ from compad_jax.backend import files, processes
 from compad_jax.training.criteria import Criterion
 
 _FILE = "metrics.jsonl"
+_MOST_CURVES = 100  # Of a vector in TensorBoard; longer ones are in the file alone.
 
 
 def read_metrics(workdir: str) -> list[dict[str, Any]]:
@@ -87,7 +88,7 @@ class MetricsLogger:
             values = enumerate(value) if isinstance(value, list) else [(None, value)]
             for index, scalar in values:
                 tag = name if index is None else f"{name}/{index:02d}"
-                if scalar is not None:
+                if scalar is not None and np.size(value) <= _MOST_CURVES:
                     self._board.add(tag, scalar, step)
         self._board.flush()
 

@@ -76,12 +76,12 @@ def set_up(
     dataset = dataset_shapes(config, env.spec, num_tasks, mesh)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
     init = make_init(optimizer, mesh)
+    steps = make_train_steps(policy, optimizer, sample, config, mesh)
 
     @stopwatch.phase("compile")
     def compile_steps() -> tuple[TrainState, TrainSteps]:
         state = init(init_params(policy, keys.params))
-        train_steps = make_train_steps(policy, optimizer, sample, config, mesh)
-        return state, train_steps.lower(state, dataset, keys.steps).compile()
+        return state, steps.lower(state, dataset, keys.steps).compile()
 
     # The main thread collects: that may take minutes, and only there can Ctrl-C stop it.
     with ThreadPoolExecutor(1) as pool:

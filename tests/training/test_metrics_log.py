@@ -176,3 +176,10 @@ def test_tensorboard_forgets_what_is_logged_anew(workdir):
     _write(workdir, 0, [10, 20, 30, 40])
     _write(workdir, 20, [30, 40], offset=0.5)
     assert _scalars(workdir)["loss"] == [(10, 1.25), (20, 2.5), (30, 4.25), (40, 5.5)]
+
+
+def test_tensorboard_has_no_curve_for_each_of_very_many_depths(workdir):
+    with MetricsLogger(workdir, 0) as logger:
+        logger.write(1, {"loss": 1.0, "few": np.arange(100.0), "many": np.arange(101.0)})
+    assert {tag.split("/")[0] for tag in _scalars(workdir)} == {"loss", "few"}
+    assert len(read_metrics(workdir)[0]["many"]) == 101
