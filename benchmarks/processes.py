@@ -34,7 +34,7 @@ def measure(config_file: str, repeats: int) -> None:
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for i in range(2 * repeats + 2):
         begin = time.monotonic()
-        state, metrics = setup.train_steps(state, setup.datasets["train"], setup.keys.steps)
+        state, metrics = setup.train_steps(state, setup.data.train(0), setup.keys.steps)
         if i % 2:
             agree(0)
         jax.block_until_ready(metrics)

@@ -81,7 +81,7 @@ def first_step(config: Config) -> dict[str, float]:
     setup = prepare_training(config, stopwatch)
     with stopwatch.phase("step"):
         key = jax.random.key(config.train.seed)
-        jax.block_until_ready(setup.train_steps(setup.first_state, setup.datasets["train"], key))
+        jax.block_until_ready(setup.train_steps(setup.first_state, setup.data.train(0), key))
     return stopwatch.seconds
 
 

@@ -123,7 +123,7 @@ def _train_step(config: Config, steps: int, repeats: int, limits: tuple[str, ...
     load_histories(config)  # Not while the step compiles.
     stopwatch = Stopwatch()
     setup = prepare_training(config, stopwatch)
-    state, dataset, key = [setup.first_state], setup.datasets["train"], jax.random.key(0)
+    state, dataset, key = [setup.first_state], setup.data.train(0), jax.random.key(0)
 
     def call() -> Any:
         state[0], metrics = setup.train_steps(state[0], dataset, key)

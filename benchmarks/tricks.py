@@ -94,7 +94,7 @@ def serve(trick: str, path: str, data: str) -> None:
     setup = set_up(config, sharding.make_mesh(), Builders(), Stopwatch())
 
     def call(state: Any) -> Any:
-        state, metrics = setup.train_steps(state, setup.datasets["train"], setup.keys.steps)
+        state, metrics = setup.train_steps(state, setup.data.train(0), setup.keys.steps)
         jax.block_until_ready(metrics)
         return state
 

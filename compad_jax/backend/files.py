@@ -114,15 +114,25 @@ def read_json(
         ConfigError: it is empty, not JSON, no object, or lacks a field: with the file's name.
         OSError: it is not there, or must not be read.
     """
+    values = parse_object(read_bytes(path), path, advice)
+    require_fields(path, values, fields or {}, advice)
+    return values
+
+
+def read_bytes(path: str) -> bytes:
+    """Reads a file; an OSError with its name if that fails."""
     with naming(path), open(path, "rb") as file:
-        content = file.read()
+        return file.read()
+
+
+def parse_object(content: bytes, path: str, advice: str) -> dict[str, Any]:
+    """Parses what stands in the file `path`; a ConfigError unless it is a JSON object."""
     try:
         values = parse_json(content)
     except ValueError as error:
         reason = "is not JSON" if content.strip() else "is empty"
         raise ConfigError(f"{path}: {reason}; {advice}") from error
     require(isinstance(values, dict), f"{path}: holds no JSON object; {advice}")
-    require_fields(path, values, fields or {}, advice)
     return values
 
 

@@ -21,7 +21,7 @@ def make_local_mesh() -> jax.sharding.Mesh:
     return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
-def place(tree: Any, where: NamedSharding) -> Any:
+def place(tree: Any, where: jax.sharding.Sharding) -> Any:
     """Puts host arrays on devices; each process gives what its own devices hold.
 
     Args:

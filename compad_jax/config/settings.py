@@ -165,6 +165,9 @@ class DataConfig:
     min_uncompressed_length: Count = 20
     max_uncompressed_length: Count = 20
     whole_history: bool = True  # Windows are whole histories instead of uniform cuts.
+    # Histories stay in the store, and those of the next steps are read while a step runs: for
+    # more than fit into memory. The windows are the same.
+    streamed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

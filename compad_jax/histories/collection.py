@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -10,22 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from compad_jax.backend import processes, sharding
+from compad_jax.backend import sharding
 from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.envs import make_env
-from compad_jax.envs.protocol import Env, GuidedEnv
+from compad_jax.envs.protocol import Discrete, Env, GuidedEnv
 from compad_jax.envs.split import choose_tasks
-from compad_jax.histories.shared_store import only_one_program, share_of_tasks, write_together
 from compad_jax.histories.store import (
     ADVICE,
     Origin,
+    Store,
     hash_store,
-    read_store,
+    is_address,
     store_directory,
     store_settings,
-    write_store,
 )
+from compad_jax.histories.store_arrays import Layout
+from compad_jax.histories.store_writer import only_one_program, share_of_tasks, write_parts
 from compad_jax.histories.validate import find_mistake
 from compad_jax.sources import make_source
 from compad_jax.sources.actions import draw_action
@@ -55,38 +56,65 @@ def load_histories(config: Config, tasks: np.ndarray | None = None) -> History:
 
 def load_histories_and_hash(config: Config, tasks: np.ndarray | None = None) -> tuple[History, str]:
     """As `load_histories`; returns also what identifies these histories, see `hash_store`."""
-    learn, num_tasks = make_learner(config)
-    origin = Origin(store_settings(config), program_hash(learn))
-    directory = store_directory(config, origin)
-    with only_one_program(directory) as is_there:
-        if not is_there:
-            _make_store(config, directory, origin, num_tasks)
-    history = read_store(directory, origin, tasks)
-    mistake = _find_mistake(config, history, num_tasks if tasks is None else len(tasks))
+    store, directory = open_histories(config)
+    history, env = store.read(tasks), make_env(config.env)
+    num_tasks = len(choose_tasks(env.num_tasks, config.env.num_tasks))
+    num_read = num_tasks if tasks is None else len(tasks)
+    shape = (num_read, config.source.num_streams, config.source.num_steps)
+    mistake = find_mistake(history, env.spec, shape)
     require(not mistake, f"{directory}/{mistake}; {ADVICE}")
     return history, hash_store(directory)
 
 
-def _find_mistake(config: Config, history: History, num_tasks: int) -> str | None:
-    """See `find_mistake`."""
-    shape = (num_tasks, config.source.num_streams, config.source.num_steps)
-    return find_mistake(history, make_env(config.env).spec, shape)
+def open_histories(config: Config) -> tuple[Store, str]:
+    """Opens the store of the settings, made first if there is none; returns also its place."""
+    learn, num_tasks = make_learner(config)
+    origin = Origin(store_settings(config), program_hash(learn))
+    directory = store_directory(config, origin)
+    if not is_address(directory):  # Where folders cannot be renamed, stores are only read.
+        with only_one_program(directory) as is_there:
+            if not is_there:
+                _make_store(config, directory, origin, num_tasks)
+    return Store(directory, origin), directory
 
 
 def _make_store(config: Config, directory: str, origin: Origin, num_tasks: int) -> None:
-    start = time.monotonic()
-    tasks = share_of_tasks(num_tasks)
-    collected = tasks if len(tasks) else np.arange(1)  # One shows types and shapes.
-    history = collect(config, collected)
-    mistake = _find_mistake(config, history, len(collected))
-    require(not mistake, f"source.name={config.source.name!r}: makes impossible {mistake}")
-    if processes.count() == 1:
-        write_store(directory, history, origin)
-    else:
-        write_together(directory, history, tasks, num_tasks, origin)
+    """Collects the share of this process, and writes it as it comes: it need not fit in memory."""
+    start, tasks = time.monotonic(), share_of_tasks(num_tasks)
+    layouts = _store_layouts(config, num_tasks)
+    parts = _checked(config, collect_parts(config, tasks))
+    write_parts(directory, parts, layouts, int(tasks[0]) if len(tasks) else 0, origin)
     steps = num_tasks * config.source.num_streams * config.source.num_steps
     seconds = time.monotonic() - start
     print(f"collected {steps:,} steps of {config.source.name} in {seconds:.1f} s: {directory}")
+
+
+def _checked(config: Config, parts: Iterable[History]) -> Iterator[History]:
+    """The same histories; raises a ConfigError if the source has made impossible ones."""
+    spec, source = make_env(config.env).spec, config.source
+    for part in parts:
+        shape = (len(part.transition.action), source.num_streams, source.num_steps)
+        mistake = find_mistake(part, spec, shape)
+        require(not mistake, f"source.name={source.name!r}: makes impossible {mistake}")
+        yield part
+
+
+def _store_layouts(config: Config, num_tasks: int) -> dict[str, Layout]:
+    """Shapes and types of the arrays of a store; integers as small as the environment allows."""
+    spec = make_env(config.env).spec
+    learn, _ = make_learner(config)
+    one_task = jax.eval_shape(learn, jax.ShapeDtypeStruct((), jnp.int32))
+    sizes = spec.obs_space.sizes if isinstance(spec.obs_space, Discrete) else (1,)
+    bounds = {"action": spec.num_actions, "target": spec.num_actions}
+    bounds |= dict.fromkeys(("obs", "next_obs"), max(sizes))
+
+    def layout(name: str, array: Any) -> Layout:
+        is_small = name in bounds and jnp.issubdtype(array.dtype, jnp.integer)
+        dtype = np.min_scalar_type(-bounds[name]) if is_small else array.dtype
+        return Layout([num_tasks, *array.shape], str(dtype))
+
+    arrays = one_task.transition._asdict() | one_task._replace(transition=None)._asdict()
+    return {name: layout(name, x) for name, x in arrays.items() if x is not None}
 
 
 def make_learner(config: Config) -> tuple[Callable[[jax.Array], History], int]:
@@ -183,9 +211,16 @@ def collect(config: Config, tasks: np.ndarray | None = None) -> History:
     Returns:
         NumPy arrays [G, R, T], or [N, R, T]; log-probabilities in float16.
     """
+    tasks = np.arange(make_learner(config)[1]) if tasks is None else tasks
+    return jax.tree.map(lambda *x: np.concatenate(x), *collect_parts(config, tasks))
+
+
+def collect_parts(config: Config, tasks: np.ndarray) -> Iterator[History]:
+    """As `collect`, some of the tasks at a time, in their order."""
+    if not len(tasks):
+        return
     mesh, split = sharding.make_local_mesh(), PartitionSpec("data")
-    learn, num_tasks = make_learner(config)
-    tasks = np.arange(num_tasks) if tasks is None else tasks
+    learn, _ = make_learner(config)
     # Whole tasks are split, so that no device waits for another. Nothing crosses devices, so
     # there is nothing to check of what varies over them.
     share = jax.shard_map(
@@ -194,9 +229,8 @@ def collect(config: Config, tasks: np.ndarray | None = None) -> History:
     share = jax.jit(share)
     steps = len(tasks) * config.source.num_streams * config.source.num_steps
     tasks_a_call = -(-len(tasks) // (-(-steps // _STEPS_A_CALL) * mesh.size)) * mesh.size
-    parts = []
     for start in range(0, len(tasks), tasks_a_call):
         # The last call repeats a task where too few are left: one shape, compiled once.
         rows = np.minimum(np.arange(start, start + tasks_a_call), len(tasks) - 1)
-        parts.append(jax.device_get(share(tasks[rows])))
-    return jax.tree.map(lambda *x: np.concatenate(x)[: len(tasks)], *parts)
+        part, count = jax.device_get(share(tasks[rows])), len(tasks) - start
+        yield jax.tree.map(lambda x, count=count: x[:count], part)

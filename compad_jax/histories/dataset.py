@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from compad_jax.backend import sharding
 from compad_jax.backend.process import quick_compile_options
@@ -69,10 +69,7 @@ def make_datasets(
         those of `dataset_shapes`. Without log-probabilities every action is a target and no
         floor is known.
     """
-    describe = jax.jit(
-        lambda log_probs: (is_informative(log_probs), floor_fn(log_probs)),
-        compiler_options=quick_compile_options(),
-    )
+    describe = _describer(floor_fn)
 
     def place(tasks: np.ndarray) -> Dataset:
         num_streams = history.transition.action.shape[1]
@@ -80,37 +77,95 @@ def make_datasets(
         task, stream = _rows(tasks, num_streams, mesh)
         where = task if tasks_read is None else np.searchsorted(tasks_read, task)
         rows = jax.tree.map(lambda x: _Rows(x, where, stream), history), task.astype(np.int32)
-        (transition, log_probs, target), task = _put(rows, mesh)
-        if log_probs is not None:
-            is_target, floor = describe(log_probs)
-        else:
-            shape = transition.action.shape
-            known = np.broadcast_to(True, shape), np.broadcast_to(np.float32(np.nan), shape)
-            is_target, floor = _put(known, mesh)
+        placed, task = _put(rows, mesh)
         count: Any = np.int32(num_rows)
         count = sharding.place(count, sharding.replicated(mesh)) if mesh else jnp.asarray(count)
-        target = transition.action if target is None else target
-        return Dataset(transition, target, is_target, floor, task, count)
+        return Dataset(*describe(placed), task, count)
 
     return {name: place(tasks) for name, tasks in parts.items()}
+
+
+def make_place_windows(
+    floor_fn: Callable[[jax.Array], jax.Array], mesh: Mesh
+) -> Callable[[History, np.ndarray, int], Dataset]:
+    """Builds the function that puts the histories of the windows of some steps on the devices.
+
+    Args:
+        floor_fn: as in `make_datasets`.
+        mesh: the devices; they share the windows of a step.
+
+    Returns:
+        Function (history [steps, own windows, T], their tasks, rows of the whole dataset) ->
+        dataset with leading axes [steps, B]: a row a window. A process gives its own windows.
+    """
+    describe, split = _describer(floor_fn), NamedSharding(mesh, PartitionSpec(None, "data"))
+
+    def place(history: History, task: np.ndarray, num_rows: int) -> Dataset:
+        typed = jax.tree.map(_typed, (history, task))
+        placed, tasks = jax.tree.map(
+            lambda x: jax.make_array_from_process_local_data(split, x), typed
+        )
+        count = np.full(len(task), num_rows, np.int32)
+        counts = sharding.place(count, sharding.replicated(mesh))
+        return Dataset(*describe(placed), tasks, counts)
+
+    return place
+
+
+def _describer(
+    floor_fn: Callable[[jax.Array], jax.Array],
+) -> Callable[[History], tuple[Transition, jax.Array, jax.Array, jax.Array]]:
+    """Builds the function from histories on devices to the first fields of their `Dataset`."""
+    describe = jax.jit(
+        lambda log_probs: (is_informative(log_probs), floor_fn(log_probs)),
+        compiler_options=quick_compile_options(),
+    )
+
+    def fields(history: History) -> tuple[Transition, jax.Array, jax.Array, jax.Array]:
+        transition, log_probs, target = history
+        action = transition.action
+        if log_probs is not None:
+            known = describe(log_probs)
+        else:
+            constants = np.bool_(True), np.float32(np.nan)
+            everywhere = tuple(np.broadcast_to(x, action.shape) for x in constants)
+            known = sharding.place(everywhere, action.sharding)
+        return transition, action if target is None else target, *known
+
+    return fields
 
 
 def dataset_shapes(
     config: Config, spec: EnvSpec, num_tasks: int, mesh: Mesh | None = None
 ) -> Dataset:
-    """What `make_datasets` will return for a part of so many tasks: all but the values."""
-    rows = _fill(num_tasks * config.source.num_streams, mesh)
-    steps = (rows, config.source.num_steps)
+    """What a training step takes, all but the values.
+
+    Args:
+        config: all settings.
+        spec: of the environment.
+        num_tasks: that are trained on.
+        mesh: the devices; None: the first one.
+
+    Returns:
+        As by `make_datasets`; with `data.streamed`, as by the function of `make_place_windows`.
+    """
+    if config.data.streamed:
+        assert mesh is not None
+        rows: tuple[int, ...] = (config.train.log_every, config.train.train_batch_size)
+        where: Any = NamedSharding(mesh, PartitionSpec(None, "data"))
+    else:
+        rows, where = (_fill(num_tasks * config.source.num_streams, mesh),), _placement(mesh)
+    steps = (*rows, config.source.num_steps)
 
     def array(dtype: Any, *shape: int) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=_placement(mesh))
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
 
     obs = array(spec.obs_dtype, *steps, spec.obs_size)
     action, reward, flag = (array(dtype, *steps) for dtype in (jnp.int32, jnp.float32, jnp.bool_))
     whole = mesh and sharding.replicated(mesh)
-    count: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+    count: Any = jax.ShapeDtypeStruct(rows[:-1], jnp.int32, sharding=whole)
     transition = Transition(obs, action, reward, obs, flag)
-    return Dataset(transition, action, flag, reward, array(jnp.int32, rows), count)
+    return Dataset(transition, action, flag, reward, array(jnp.int32, *rows), count)
 
 
 def tasks_of_process(parts: Mapping[str, np.ndarray], num_streams: int, mesh: Mesh) -> np.ndarray:

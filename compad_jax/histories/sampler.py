@@ -13,7 +13,7 @@ from compad_jax.config import Config
 from compad_jax.histories.dataset import Dataset
 from compad_jax.types import Segments, Tokens
 
-Sampler = Callable[[jax.Array, Dataset], Segments]  # (key, dataset) -> [B, S, L]
+Sampler = Callable[..., Segments]  # (key, dataset) -> [B, S, L], as `sample_segments`.
 
 
 class SegmentPlan(NamedTuple):
@@ -52,8 +52,28 @@ def make_sampler(config: Config) -> Sampler:
     return partial(sample_segments, plan=plan_segments(config), batch_size=size)
 
 
+def draw_rows(
+    key: jax.Array, num_rows: jax.Array, plan: SegmentPlan, *, batch_size: int
+) -> jax.Array:
+    """The rows, int [B], whose windows `sample_segments` draws by the same key."""
+    return _below(_uniform(key, plan, batch_size)[:, 0], num_rows)
+
+
+def _uniform(key: jax.Array, plan: SegmentPlan, batch_size: int) -> jax.Array:
+    """2 + S numbers in [0, 1) for each window, that of its row first.
+
+    All at once: a generator compiles to hundreds of instructions, every time.
+    """
+    return jax.random.uniform(key, (batch_size, 2 + len(plan.max_lengths)))
+
+
 def sample_segments(
-    key: jax.Array, dataset: Dataset, plan: SegmentPlan, *, batch_size: int
+    key: jax.Array,
+    dataset: Dataset,
+    plan: SegmentPlan,
+    *,
+    batch_size: int,
+    rows: jax.Array | None = None,
 ) -> Segments:
     """Draws a batch of windows, uniformly over histories and over the steps of each.
 
@@ -66,19 +86,21 @@ def sample_segments(
         dataset: the histories.
         plan: the layout of a window.
         batch_size: windows, B.
+        rows: of the dataset, int [B], where `draw_rows` drew from a larger one; None: drawn here.
 
     Returns:
         Segments [B, S, L]; L is the longest length in the plan.
     """
-    # All numbers at once: a generator compiles to hundreds of instructions, every time.
-    uniform = jax.random.uniform(key, (batch_size, 2 + len(plan.max_lengths)))
-    return jax.vmap(lambda u: _sample_window(u, dataset, plan))(uniform)
+    uniform = _uniform(key, plan, batch_size)
+    rows = _below(uniform[:, 0], dataset.num_rows) if rows is None else rows
+    return jax.vmap(lambda row, u: _sample_window(row, u, dataset, plan))(rows, uniform)
 
 
-def _sample_window(uniform: jax.Array, dataset: Dataset, plan: SegmentPlan) -> Segments:
+def _sample_window(
+    row: jax.Array, uniform: jax.Array, dataset: Dataset, plan: SegmentPlan
+) -> Segments:
     """One window of one history, [S, L], by 2 + S numbers in [0, 1)."""
     num_steps = dataset.transition.action.shape[1]
-    row = _below(uniform[0], dataset.num_rows)
     low, high = jnp.array(plan.min_lengths), jnp.array(plan.max_lengths)
     lengths, start = low, jnp.zeros((), jnp.int32)
     # What can only be one number is not drawn: the compiler would not know that it is one.

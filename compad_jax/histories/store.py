@@ -1,24 +1,21 @@
-"""Histories on disk: Zarr arrays and a manifest, written whole or not at all."""
+"""Histories on disk, or in an object store: Zarr arrays and a manifest."""
 
 import hashlib
 import importlib.metadata
 import json
 import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore
 
 from compad_jax.backend import files
-from compad_jax.backend.ownership import owned
 from compad_jax.config import Config, to_dict
-from compad_jax.config.checks import ConfigError, require, require_equal
+from compad_jax.config.checks import ConfigError, one_line, require, require_equal
+from compad_jax.histories.store_arrays import checksums, open_array
 from compad_jax.types import History, Transition
 
-_VERSION = 2  # Of the format; stores of another one are refused.
+_VERSION = 3  # Of the format; stores of another one are refused.
 _MANIFEST = "manifest.json"
 _OPTIONAL = ("log_probs", "target")  # Arrays that a history may lack.
 ADVICE = "delete it, or name another --config.data.dir"  # Only where our manifest is.
@@ -50,120 +47,90 @@ def store_directory(config: Config, origin: Origin) -> str:
     return os.path.join("data", f"{config.env.name}-{config.source.name}-{fingerprint}")
 
 
-def write_store(directory: str, history: History, origin: Origin) -> None:
-    """Writes histories under a temporary name and renames when all is on disk.
+def is_address(directory: str) -> bool:
+    """Whether a store is not a folder but at an address, as gs://BUCKET/FOLDER."""
+    return "://" in directory
 
-    Args:
-        directory: must not exist; owned, see `making`.
-        history: NumPy arrays with leading axes [G, R, T].
-        origin: what made them.
 
-    Raises:
-        OSError: it cannot be written; nothing is left then.
-    """
-    temporary = files.temporary_name(directory)
-    os.makedirs(temporary)
+class Store:
+    """A store whose arrays are read when they are asked for."""
+
+    def __init__(self, directory: str, origin: Origin) -> None:
+        """Opens a store that was made before.
+
+        Args:
+            directory: of the store, or its address.
+            origin: what should have made it.
+
+        Raises:
+            ConfigError: no store, another format or another origin.
+            OSError: it must not be read.
+        """
+        manifest = _read_manifest(directory)
+        require_equal(directory, manifest["settings"], origin.settings, ADVICE)
+        require(
+            manifest["program"] == origin.program,
+            f"{directory}: made by other code with the same settings: the environment, the source "
+            f"or JAX ({manifest['versions'].get('jax')}, now {_versions()['jax']}) has changed; "
+            f"{ADVICE}",
+        )
+        names = {*manifest["arrays"], *_OPTIONAL}
+        missing = sorted({*Transition._fields, *_OPTIONAL} ^ names)
+        require(not missing, f"{directory}: {', '.join(missing)}: missing or unknown; {ADVICE}")
+        self._directory, self._entries = directory, manifest["arrays"]
+
+    def read(self, tasks: np.ndarray | None = None) -> History:
+        """Reads and verifies tasks.
+
+        Args:
+            tasks: which ones, int [N], ascending; None: all.
+
+        Returns:
+            NumPy arrays with leading axes [G, R, T], or [N, R, T].
+
+        Raises:
+            ConfigError: they are damaged.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for name, entry in self._entries.items():
+            arrays[name] = _read(f"{self._directory}/{name}", ... if tasks is None else tasks)
+            wanted = entry["sha256"]
+            if tasks is not None:
+                wanted = [wanted[i] for i in tasks if i < len(wanted)]
+            is_whole = checksums(arrays[name]) == wanted
+            require(is_whole, f"{self._directory}/{name}: is damaged (checksum); {ADVICE}")
+        return _to_history(arrays)
+
+    def read_histories(self, task: np.ndarray, stream: np.ndarray) -> History:
+        """Reads single histories; the checksum of each is verified on the way.
+
+        Args:
+            task: of each history, int [...].
+            stream: likewise.
+
+        Returns:
+            NumPy arrays with leading axes [..., T].
+
+        Raises:
+            ConfigError: they are damaged.
+        """
+        paths = {name: f"{self._directory}/{name}" for name in self._entries}
+        return _to_history({name: _read(path, (task, stream)) for name, path in paths.items()})
+
+
+def _read(path: str, where: Any) -> np.ndarray:
     try:
-        arrays = {name: compact(array) for name, array in to_arrays(history).items()}
-        for name, array in arrays.items():
-            path = os.path.join(temporary, name)
-            create_array(path, str(array.dtype), array.shape)
-            write_tasks(path, array)
-        entries = {
-            name: {"shape": array.shape, "dtype": str(array.dtype), "sha256": checksums(array)}
-            for name, array in arrays.items()
-        }
-        publish_store(temporary, directory, entries, origin)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def publish_store(
-    temporary: str, directory: str, entries: dict[str, dict[str, Any]], origin: Origin
-) -> None:
-    """Adds the manifest to arrays that are on disk, and gives their folder its name.
-
-    Args:
-        temporary: folder of the arrays.
-        directory: the name; must not exist.
-        entries: shape, dtype and checksum of each task, of each array.
-        origin: what made them.
-    """
-    manifest = {
-        "format_version": _VERSION,
-        **origin._asdict(),
-        "arrays": entries,
-        "versions": _versions(),  # For information only.
-    }
-    files.write_json(os.path.join(temporary, _MANIFEST), manifest)
-    os.replace(temporary, directory)
-
-
-@contextmanager
-def making(directory: str) -> Iterator[None]:
-    """Holds back other processes that would make the same store, until this one has.
-
-    What a process that was killed has left of this store is removed, and nothing else.
-    """
-    directory = directory.rstrip(os.sep)
-    parent = os.path.dirname(directory) or os.curdir
-    os.makedirs(parent, exist_ok=True)
-    with owned(f"{directory}.lock", directory, wait=True):
-        for name in os.listdir(parent):
-            if files.is_temporary_of(os.path.basename(directory), name):
-                shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
-        yield
+        return open_array(path).vindex[where].read().result()
+    except Exception as error:  # TensorStore raises many kinds on flipped bytes.
+        raise ConfigError(f"{path}: is damaged; {ADVICE}") from error
 
 
 def read_store(directory: str, origin: Origin, tasks: np.ndarray | None = None) -> History:
     """Reads histories and verifies that they are whole and of the expected origin.
 
-    Args:
-        directory: an existing store.
-        origin: what should have made it.
-        tasks: which ones to read, int [N], ascending; None: all.
-
-    Returns:
-        NumPy arrays with leading axes [G, R, T], or [N, R, T].
-
-    Raises:
-        ConfigError: no store, another format, another origin, or damaged data.
-        OSError: it must not be read.
+    See `Store` and `Store.read`.
     """
-    manifest = _read_manifest(directory)
-    require_equal(directory, manifest["settings"], origin.settings, ADVICE)
-    require(
-        manifest["program"] == origin.program,
-        f"{directory}: made by other code with the same settings: the environment, the source or "
-        f"JAX ({manifest['versions'].get('jax')}, now {_versions()['jax']}) has changed; {ADVICE}",
-    )
-    names = {*manifest["arrays"], *_OPTIONAL}
-    missing = sorted({*Transition._fields, *_OPTIONAL} ^ names)
-    require(not missing, f"{directory}: {', '.join(missing)}: missing or unknown; {ADVICE}")
-    arrays: dict[str, Any] = {}
-    for name, entry in manifest["arrays"].items():
-        arrays[name] = _read_array(f"{directory}/{name}", entry["sha256"], tasks)
-    optional = {name: arrays.pop(name, None) for name in _OPTIONAL}
-    return History(Transition(**arrays), **optional)
-
-
-def _read_array(path: str, sha256: str | list[str], tasks: np.ndarray | None) -> np.ndarray:
-    """These tasks of an array, or all, if they are as they were written."""
-    is_old = isinstance(sha256, str)  # Earlier versions wrote one checksum for all tasks.
-    try:
-        array = open_array(path)
-        array = (array if tasks is None or is_old else array[tasks]).read().result()
-    except Exception as error:  # TensorStore raises many kinds on flipped bytes.
-        raise ConfigError(f"{path}: is damaged; {ADVICE}") from error
-    if is_old:
-        is_whole = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() == sha256
-        array = array if tasks is None else array[tasks]
-    else:
-        wanted = sha256 if tasks is None else [sha256[i] for i in tasks if i < len(sha256)]
-        is_whole = checksums(array) == wanted
-    require(is_whole, f"{path}: is damaged (checksum); {ADVICE}")
-    return array
+    return Store(directory, origin).read(tasks)
 
 
 def hash_store(directory: str) -> str:
@@ -179,11 +146,29 @@ def hash_store(directory: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def write_manifest(directory: str, entries: dict[str, dict[str, Any]], origin: Origin) -> None:
+    """Adds the manifest to arrays that are on disk.
+
+    Args:
+        directory: of the arrays.
+        entries: shape, dtype and checksum of each task, of each array.
+        origin: what made them.
+    """
+    manifest = {
+        "format_version": _VERSION,
+        **origin._asdict(),
+        "arrays": entries,
+        "versions": _versions(),  # For information only.
+    }
+    files.write_json(os.path.join(directory, _MANIFEST), manifest)
+
+
 def _read_manifest(directory: str) -> dict[str, Any]:
     """The manifest; a folder that lacks a whole one may be anybody's: nobody is told to delete."""
     path, advice = os.path.join(directory, _MANIFEST), "name another --config.data.dir"
     try:
-        manifest = files.read_json(path, advice, {"format_version": int})
+        manifest = files.parse_object(_read_file(directory, path), path, advice)
+        files.require_fields(path, manifest, {"format_version": int}, advice)
     except (FileNotFoundError, NotADirectoryError, ConfigError) as error:
         why = str(error) if isinstance(error, ConfigError) else f"{directory}: {advice}"
         raise ConfigError(f"{why} (it is not a store of histories)") from error
@@ -194,8 +179,21 @@ def _read_manifest(directory: str) -> dict[str, Any]:
     fields = {"settings": dict, "program": str, "arrays": dict, "versions": dict}
     files.require_fields(path, manifest, fields, advice)
     for name, entry in manifest["arrays"].items():
-        files.require_fields(f"{path}, {name}", entry, {"sha256": (str, list)}, advice)
+        files.require_fields(f"{path}, {name}", entry, {"sha256": list}, advice)
     return manifest
+
+
+def _read_file(directory: str, path: str) -> bytes:
+    """What stands in a file of a store."""
+    if not is_address(directory):
+        return files.read_bytes(path)
+    try:
+        found = tensorstore.KvStore.open(f"{directory}/").result().read(_MANIFEST).result()
+    except ValueError as error:
+        raise ConfigError(f"{directory}: {one_line(error)}; cannot be reached") from error
+    if found.state != "value":
+        raise FileNotFoundError(path)
+    return bytes(found.value)
 
 
 def _versions() -> dict[str, str]:
@@ -208,51 +206,6 @@ def to_arrays(history: History) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in arrays.items() if array is not None}
 
 
-def compact(array: np.ndarray) -> np.ndarray:
-    """Integers in the smallest signed type that holds them."""
-    if array.dtype.kind == "i":
-        low = min(int(array.min()), -int(array.max()) - 1)
-        return array.astype(np.min_scalar_type(low))
-    return array
-
-
-def checksums(array: np.ndarray) -> list[str]:
-    """Of each task, so that those that are read can be verified: 64 bits in hexadecimal."""
-    return [hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()[:16] for x in array]
-
-
-def open_array(path: str, dtype: str = "", shape: Sequence[int] = ()) -> Any:
-    """Opens an array of a store; with a type, creates it."""
-    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": os.path.abspath(path)}}
-    if not dtype:
-        return tensorstore.open(spec, open=True).result()
-    spec["metadata"] = {"chunks": [1, *shape[1:]]}  # One task a chunk.
-    return tensorstore.open(spec, create=True, dtype=np.dtype(dtype), shape=shape).result()
-
-
-def create_array(path: str, dtype: str, shape: Sequence[int]) -> None:
-    """Creates an array of a store, without values; an OSError if it cannot."""
-    with _naming_errors(path):
-        open_array(path, dtype, shape)
-
-
-def write_tasks(path: str, values: np.ndarray, first: int = 0) -> None:
-    """Writes consecutive tasks [N, ...] of an array that is there; an OSError if it cannot.
-
-    Nothing goes on in the background once this has ended or failed.
-    """
-    with _naming_errors(path):
-        opened = open_array(path)
-        tasks = [opened[first + i].write(x) for i, x in enumerate(values)]
-        errors = [error for task in tasks if (error := task.exception())]
-        if errors:
-            raise errors[0]
-
-
-@contextmanager
-def _naming_errors(path: str) -> Iterator[None]:
-    """Turns TensorStore's own errors in writing, as of a full disk, into an OSError."""
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        raise files.as_os_error(error, path) from error
+def _to_history(arrays: dict[str, Any]) -> History:
+    optional = {name: arrays.pop(name, None) for name in _OPTIONAL}
+    return History(Transition(**arrays), **optional)

@@ -95,7 +95,7 @@ def _loop(
     """Dispatches steps, measures and saves, until the last step or a signal."""
     settings, step = config.train, int(state.step)
     validate = make_validation(
-        config, setup.policy, setup.sample, setup.datasets, setup.keys.validation
+        config, setup.policy, setup.sample, setup.data.measured, setup.keys.validation
     )
     judge = partial(training_criteria, config=config, num_actions=setup.policy.spec.num_actions)
     silent, total = not processes.is_primary(), settings.train_timesteps
@@ -105,7 +105,7 @@ def _loop(
     with bar, open_logger(workdir, step) as logger, stop_requests() as stop:
         progress = Progress(logger, bar, settings.log_every)
         while step < settings.train_timesteps:
-            state, metrics = setup.train_steps(state, setup.datasets["train"], setup.keys.steps)
+            state, metrics = setup.train_steps(state, setup.data.train(step), setup.keys.steps)
             step += settings.log_every
             progress.push(step, metrics)
             is_measured = step == settings.train_timesteps or step % settings.eval_every == 0

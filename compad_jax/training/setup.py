@@ -14,12 +14,11 @@ from compad_jax.backend.provenance import describe_versions
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
 from compad_jax.envs import make_env
-from compad_jax.envs.split import choose_tasks, split_tasks, tasks_of
-from compad_jax.histories.collection import load_histories_and_hash
-from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets, tasks_of_process
+from compad_jax.envs.split import tasks_of
+from compad_jax.histories.dataset import Dataset, dataset_shapes
 from compad_jax.histories.sampler import Sampler, make_sampler
 from compad_jax.models import Params, Policy, init_params, make_policy
-from compad_jax.training.losses import loss_floor
+from compad_jax.training.data import TrainingData, load_data
 from compad_jax.training.made_of import MadeOf
 from compad_jax.training.optimizer import make_optimizer
 from compad_jax.training.restore import MakePolicy
@@ -51,7 +50,7 @@ class TrainingSetup(NamedTuple):
     init: Callable[[Params], TrainState]
     first_state: TrainState  # Before any training.
     train_steps: TrainSteps  # Compiled.
-    datasets: dict[str, Dataset]  # See `load_datasets`.
+    data: TrainingData
     keys: Keys
     made_of: MadeOf
 
@@ -68,7 +67,7 @@ def set_up(
         stopwatch: measures collect and compile.
 
     Returns:
-        Programs, first state and datasets.
+        Programs, first state and histories.
     """
     env, keys = make_env(config.env), make_keys(config)
     policy, sample = builders.make_policy(config, env.spec), builders.make_sampler(config)
@@ -89,10 +88,10 @@ def set_up(
         if processes.count() > 1:  # All of them must start all programs in one order.
             compiled.result()
         with stopwatch.phase("collect"):
-            datasets, store_hash = _load_datasets_and_hash(config, mesh)
+            data = load_data(config, mesh, keys.steps)
         state, train_steps = compiled.result()
-    made_of = MadeOf(store_hash, mesh.size, describe_versions())
-    return TrainingSetup(policy, sample, init, state, train_steps, datasets, keys, made_of)
+    made_of = MadeOf(data.store_hash, mesh.size, describe_versions())
+    return TrainingSetup(policy, sample, init, state, train_steps, data, keys, made_of)
 
 
 def make_keys(config: Config) -> Keys:
@@ -100,31 +99,3 @@ def make_keys(config: Config) -> Keys:
     words = np.random.SeedSequence(config.train.seed).generate_state(6).reshape(3, 2)
     wrap: Any = partial(jax.random.wrap_key_data, impl="threefry2x32")
     return Keys(*(wrap(jnp.asarray(pair)) for pair in words))
-
-
-def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]:
-    """The histories of each part of the split, shared out over the devices.
-
-    Args:
-        config: all settings.
-        mesh: the devices.
-
-    Returns:
-        Datasets train, validation and held_out; they share no task. Only `train` is
-        learned from, only `validation` chooses a checkpoint; `held_out` is reported.
-    """
-    return _load_datasets_and_hash(config, mesh)[0]
-
-
-def _load_datasets_and_hash(
-    config: Config, mesh: jax.sharding.Mesh
-) -> tuple[dict[str, Dataset], str]:
-    """As `load_datasets`; returns also what identifies the histories."""
-    env, tasks = config.env, None
-    num_tasks = len(choose_tasks(make_env(env).num_tasks, env.num_tasks))
-    parts = split_tasks(num_tasks, env)._asdict()
-    if processes.count() > 1:
-        tasks = tasks_of_process(parts, config.source.num_streams, mesh)
-    history, store_hash = load_histories_and_hash(config, tasks)
-    floor_fn = partial(loss_floor, smoothing=config.optimizer.label_smoothing)
-    return make_datasets(history, parts, floor_fn, mesh, tasks), store_hash

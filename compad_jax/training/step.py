@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from compad_jax.backend import sharding
 from compad_jax.backend.process import quick_compile_options
-from compad_jax.config import Config, TrainConfig
+from compad_jax.config import Config, ModelConfig, TrainConfig
 from compad_jax.config.checks import require
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler
@@ -82,6 +82,19 @@ def make_gradient(
     )
 
 
+def uses_dropout(config: ModelConfig) -> bool:
+    """Whether a training step draws dropout masks."""
+    return config.tf_dropout > 0 or config.tf_attn_dropout > 0
+
+
+def step_keys(key: jax.Array, step: jax.Array, has_dropout: bool) -> tuple[jax.Array, jax.Array]:
+    """PRNG keys of one step: of its windows and, if there is any, of its dropout."""
+    sample_key = dropout_key = jax.random.fold_in(key, step)
+    if has_dropout:
+        sample_key, dropout_key = jax.random.split(sample_key)
+    return sample_key, dropout_key
+
+
 def make_train_steps(
     policy: Policy,
     optimizer: optax.GradientTransformation,
@@ -99,7 +112,8 @@ def make_train_steps(
         mesh: the devices; batches are split over them.
 
     Returns:
-        Function (state, dataset, key) -> (state, metrics averaged by `metrics.average`). The
+        Function (state, dataset, key) -> (state, metrics averaged by `metrics.average`). With
+        `data.streamed` the dataset has the rows of all windows, leading axes [log_every, B]. The
         state is donated. All randomness of step n comes from fold_in(key, n): a resumed
         run needs no saved key and repeats the uninterrupted one.
 
@@ -107,19 +121,24 @@ def make_train_steps(
         ConfigError: see `count_parts`.
     """
     schedule = make_schedule(config.optimizer, config.train.train_timesteps)
-    has_dropout = config.model.tf_dropout > 0 or config.model.tf_attn_dropout > 0
+    has_dropout = uses_dropout(config.model)
     smoothing, num_parts = config.optimizer.label_smoothing, count_parts(config.train, mesh)
     gradient_of = make_gradient(policy, smoothing, has_dropout, mesh, num_parts)
     everywhere = sharding.replicated(mesh)
 
+    def draw(key: jax.Array, dataset: Dataset) -> Segments:
+        if config.data.streamed:  # A row a window, on the device of the window.
+            rows = jnp.arange(config.train.train_batch_size)
+            segments, where = sample(key, dataset, rows=rows), sharding.split_batch(mesh)
+        else:  # Every device finds all places: sharing them out would send them around again.
+            segments, where = sample(key, dataset), everywhere
+        return jax.lax.with_sharding_constraint(segments, where)
+
     def one_step(
         state: TrainState, dataset: Dataset, key: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        sample_key = dropout_key = jax.random.fold_in(key, state.step)
-        if has_dropout:
-            sample_key, dropout_key = jax.random.split(sample_key)
-        # Every device finds all places itself: sharing them out would send them around again.
-        segments = jax.lax.with_sharding_constraint(sample(sample_key, dataset), everywhere)
+        sample_key, dropout_key = step_keys(key, state.step, has_dropout)
+        segments = draw(sample_key, dataset)
         gradient, metrics = gradient_of(state.params, segments, dropout_key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -129,10 +148,13 @@ def make_train_steps(
     def train_steps(
         state: TrainState, dataset: Dataset, key: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        def step(state: TrainState, _: None) -> tuple[TrainState, dict[str, jax.Array]]:
-            return one_step(state, dataset, key)
+        def step(
+            state: TrainState, rows: Dataset | None
+        ) -> tuple[TrainState, dict[str, jax.Array]]:
+            return one_step(state, dataset if rows is None else rows, key)
 
-        state, metrics = jax.lax.scan(step, state, length=config.train.log_every)
+        rows = dataset if config.data.streamed else None
+        state, metrics = jax.lax.scan(step, state, rows, length=config.train.log_every)
         return state, average(metrics)
 
     return jax.jit(train_steps, donate_argnums=0, out_shardings=everywhere)

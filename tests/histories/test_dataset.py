@@ -20,8 +20,8 @@ from compad_jax.histories.dataset import (
     tasks_of_process,
 )
 from compad_jax.histories.sampler import SegmentPlan, plan_segments, sample_segments
+from compad_jax.training.data import load_datasets
 from compad_jax.training.losses import loss_floor
-from compad_jax.training.setup import load_datasets
 from compad_jax.types import History, Transition
 from tests.builders import override, tasks_of
 

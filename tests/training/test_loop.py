@@ -19,11 +19,11 @@ from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.histories.collection import load_histories, make_learner, program_hash
 from compad_jax.histories.store import Origin, store_settings, write_store
 from compad_jax.training.checkpoints import Checkpoints
+from compad_jax.training.data import load_datasets
 from compad_jax.training.loop import train
 from compad_jax.training.metrics_log import read_metrics
 from compad_jax.training.restore import restore_policy
 from compad_jax.training.run_directory import claim_workdir
-from compad_jax.training.setup import load_datasets
 from compad_jax.training.signals import Interrupted
 from tests.builders import make_model, override
 
