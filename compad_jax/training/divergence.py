@@ -24,8 +24,26 @@ def marked(workdir: str) -> Iterator[None]:
         raise
 
 
+def gentler_changes(config: Config, workdir: str) -> dict[str, tuple[Any, Any]]:
+    """Old and new values of what a start after a divergence changes.
+
+    Args:
+        config: all settings of the new start.
+        workdir: run directory.
+
+    Returns:
+        By dotted path; empty where nothing changes, something that must not, or none diverged.
+    """
+    if not os.path.exists(os.path.join(workdir, _MARK)):
+        return {}
+    old, new = to_dict(load_json(os.path.join(workdir, "config.json"))), to_dict(config)
+    changed = differences(old | {"eval": {}}, new | {"eval": {}})
+    may_change = {f"optimizer.{name}" for name in MAY_CHANGE}
+    return {name: (x, y) for name, x, y in changed} if {x[0] for x in changed} <= may_change else {}
+
+
 def accept_gentler(config: Config, workdir: str, step: int) -> None:
-    """Takes over other settings of the optimiser after a divergence; all else is left alone.
+    """Takes over what `gentler_changes` tells; without any, all is left alone.
 
     What changed, and from which step on it counts, is printed and added to
     `settings_changes.jsonl`; the mark of the divergence is taken away.
@@ -35,18 +53,12 @@ def accept_gentler(config: Config, workdir: str, step: int) -> None:
         workdir: run directory with a checkpoint.
         step: of the last checkpoint.
     """
-    mark, path = os.path.join(workdir, _MARK), os.path.join(workdir, "config.json")
-    if not os.path.exists(mark):
+    changed = gentler_changes(config, workdir)
+    if not changed:
         return
-    old, new = to_dict(load_json(path)), to_dict(config)
-    changed = differences(old.pop("optimizer"), new.pop("optimizer"))
-    others = differences(old | {"eval": {}}, new | {"eval": {}})
-    if others or not changed or any(name not in MAY_CHANGE for name, _, _ in changed):
-        return
-    facts: dict[str, Any] = {f"optimizer.{name}": [x, y] for name, x, y in changed}
     with open(os.path.join(workdir, _CHANGES), "a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step} | facts, allow_nan=False) + "\n")
-    save_json(config, path)
-    os.remove(mark)
-    shown = ", ".join(f"{name} {x!r} -> {y!r}" for name, (x, y) in facts.items())
+        file.write(json.dumps({"step": step, **changed}, allow_nan=False) + "\n")
+    save_json(config, os.path.join(workdir, "config.json"))
+    os.remove(os.path.join(workdir, _MARK))
+    shown = ", ".join(f"{name} {x!r} -> {y!r}" for name, (x, y) in changed.items())
     print(f"{workdir}: diverged after step {step:,}; goes on from there with {shown}")

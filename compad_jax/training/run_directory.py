@@ -12,7 +12,7 @@ from compad_jax.backend.ownership import owned
 from compad_jax.config import Config, load_json, save_json, to_dict
 from compad_jax.config.checks import differences, require, require_equal
 from compad_jax.training.checkpoints import newest_step
-from compad_jax.training.divergence import accept_gentler
+from compad_jax.training.divergence import accept_gentler, gentler_changes
 from compad_jax.training.preflight import check_settings
 
 # Of `env`: what a trained policy may be confronted with although it was trained otherwise.
@@ -54,7 +54,6 @@ def claim_workdir(config: Config, workdir: str) -> None:
     path, step = os.path.join(workdir, "config.json"), _check_claim(config, workdir)
     if step is not None:
         accept_gentler(config, workdir, step)
-        _require_same(config, workdir, ())
         return
     if _is_filled(path) and differences(_training(load_json(path)), _training(config)):
         print(f"{workdir}: nothing was trained here yet; the new settings replace the old ones")
@@ -71,6 +70,8 @@ def _check_claim(config: Config, workdir: str) -> int | None:
         # Moved here, or made before its settings were lost.
         is_there = os.path.exists(os.path.join(workdir, "config.json"))
         require(is_there, f"{workdir}: has checkpoints but no config.json; name another")
+        if not gentler_changes(config, workdir):
+            _require_same(config, workdir, ())
     return step
 
 

@@ -27,10 +27,11 @@ def test_it_is_owned_inside_only(debug_config, run):
 
 def test_the_wrong_settings_do_not_even_lock(debug_config, run):
     claim_workdir(debug_config, run)
+    os.makedirs(os.path.join(run, "checkpoints", "20"))
     other = override(debug_config, train={"seed": 7})
     with pytest.raises(ConfigError, match=r"train\.seed 0, now 7"), claimed(other, run):
         raise AssertionError("inside")
-    assert os.listdir(run) == ["config.json"]
+    assert sorted(os.listdir(run)) == ["checkpoints", "config.json"]
 
 
 def test_an_empty_file_is_written_again_where_nothing_was_trained(debug_config, run):
