@@ -141,7 +141,7 @@ def _train_step(config: Config, steps: int, repeats: int, limits: tuple[str, ...
         time_calls(call, repeats),
         stopwatch.seconds["compile"],
         dict.fromkeys(limits, flops),
-        {"steps": steps, "memory_bytes": memory},
+        {"steps": steps, "memory_bytes": memory, "devices": jax.device_count()},
     )
 
 

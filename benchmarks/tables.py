@@ -108,21 +108,26 @@ def _windows(results: Facts) -> str:
         {
             "tokens of a window": f"{facts['window']:,}",
             "median rate [quartiles]": quantity(facts["rate"], f"{facts['item']}/s"),
-            "memory of a step": f"{facts['memory_bytes'] / 2**20:,.0f} MiB",
+            "memory of a device": f"{facts['memory_bytes'] / 2**20:,.0f} MiB",
         }
         for facts in measured
     ]
     lengths, rates, tokens, memory = np.array(
         [
-            (facts["window"], facts["rate"]["median"], facts["items"], facts["memory_bytes"])
+            (
+                facts["window"],
+                facts["rate"]["median"],
+                facts["items"] / facts["devices"],
+                facts["memory_bytes"],
+            )
             for facts in measured
         ]
     ).T
     return (
         f"{markdown_table(rows)}\n\nThe time of a token grows as the window's length to the power "
         f"of {_slope(np.log(lengths), -np.log(rates)):.3f}. A device needs "
-        f"{_slope(tokens, memory):.0f} bytes for each further token of its batch, those of the "
-        f"tokens themselves. {_machine(results)}"
+        f"{_slope(tokens, memory):.0f} bytes for each further token of its windows: for copies of "
+        f"the token, not for what is computed from it. {_machine(results)}"
     )
 
 

@@ -19,6 +19,7 @@ write it. The kinds:
     table     the table of an experiment, `results/NAME/table.md`
     bench     a table of the benchmark on a CPU; NAME is one of `benchmarks.tables.BLOCKS`
     gpu       likewise, on a GPU
+    long      likewise, of its suite `long` alone
 """
 
 import glob
@@ -43,6 +44,7 @@ PAGES = (
     "docs/why_it_failed.md",
 )
 BENCH, GPU_BENCH = "results/bench/cpu.json", "results/bench/gpu.json"
+LONG_BENCH = "results/bench/long.json"
 
 _BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
@@ -55,6 +57,7 @@ def _of_evaluations(block: Callable[[list[Summary]], str]) -> Callable[[str], st
 _KINDS: dict[str, Callable[[str], str]] = {
     "bench": lambda name: BLOCKS[name](read_results(BENCH)),
     "gpu": lambda name: BLOCKS[name](read_results(GPU_BENCH)),
+    "long": lambda name: BLOCKS[name](read_results(LONG_BENCH)),
     "table": lambda name: _read(f"results/{name}/table.md").rstrip(),
     "returns": _of_evaluations(evaluation_tables.returns),
     "rewards": _of_evaluations(evaluation_tables.rewards),
