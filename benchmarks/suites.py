@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +35,7 @@ from compad_jax.models import Params, Policy, init_params, make_policy
 from compad_jax.sources import make_source
 from compad_jax.training.setup import Builders, TrainingSetup, set_up
 
+_KINDS = ("compress", "uncompressed")  # Of segments.
 _GRADIENT = 3  # A forward pass, and two products of the backward pass for each of its own.
 
 
@@ -44,6 +46,7 @@ class Scale(NamedTuple):
     environments: int = 512
     long_environments: int = 128
     long_steps: int = 1_000_000  # Of all environments together.
+    window_lengths: tuple[int, ...] = (1_000, 4_000, 16_000, 64_000)  # Of long windows, in tokens.
     matmul_size: int = 0  # 0: by the backend.
     copy_bytes: int = 2**27
     original: str = "configs/original/new.py"  # Dropout, several lengths, batches of 256.
@@ -130,13 +133,43 @@ def _train_step(config: Config, steps: int, repeats: int, limits: tuple[str, ...
     params = init_params(setup.policy, key)
     window = forward_flops(setup.policy, params, _segments(config), [round(x) for x in lengths])
     flops = _GRADIENT * windows * window
+    program: Any = setup.train_steps
+    memory = program.memory_analysis().temp_size_in_bytes
     return Outcome(
         "supervised tokens",
         windows * sum(lengths),
         time_calls(call, repeats),
         stopwatch.seconds["compile"],
         dict.fromkeys(limits, flops),
-        {"steps": steps},
+        {"steps": steps, "memory_bytes": memory},
+    )
+
+
+def _long(config: Config, scale: Scale) -> _Measurements:
+    """The training step on whole histories, longer and longer, differentiated in pieces."""
+    repeats, limits = min(3, scale.repeats), ("matmul_large", "matmul_model")
+
+    def measure(length: int) -> Outcome:
+        outcome = _train_step(_with_windows(config, length), 1, repeats, limits)
+        return outcome._replace(facts=outcome.facts | {"window": length})
+
+    return {f"windows of {n:,}": partial(measure, n) for n in scale.window_lengths}
+
+
+def _with_windows(config: Config, length: int) -> Config:
+    """The same training on a few whole histories of so many steps."""
+    segment = config.data.max_uncompressed_length
+    names = (f"{end}_{kind}_length" for end in ("min", "max") for kind in _KINDS)
+    return vary(
+        config,
+        source={"num_steps": length, "num_streams": 1},
+        data={
+            "dir": f"{config.data.dir}-{length}",
+            "whole_history": True,
+            **dict.fromkeys(names, segment),
+        },
+        model={"bptt_depth": 16},
+        train={"train_batch_size": 8},
     )
 
 
@@ -259,4 +292,4 @@ def vary(config: Config, **groups: dict[str, Any]) -> Config:
 
 
 # Collecting comes first: a training would compile its program, too.
-SUITES = {"collect": _collect, "train": _train, "act": _act}
+SUITES = {"collect": _collect, "train": _train, "long": _long, "act": _act}

@@ -5,8 +5,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from benchmarks.measure import Facts, Spread
 from benchmarks.startup import KINDS
+from compad_jax.backend.files import write_json
 from compad_jax.config.checks import ConfigError, differences
 from compad_jax.reports.tables import markdown_table
 
@@ -23,9 +26,7 @@ _CEILINGS = {
 
 def write_results(results: Facts, path: str) -> None:
     """Writes a results file."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(results, file, indent=1)
-        file.write("\n")
+    write_json(path, results, indent=1)
 
 
 def read_results(path: str) -> Facts:
@@ -101,6 +102,36 @@ def _long(results: Facts) -> str:
     )
 
 
+def _windows(results: Facts) -> str:
+    measured = list(results["suites"]["long"]["measurements"].values())
+    rows = [
+        {
+            "tokens of a window": f"{facts['window']:,}",
+            "median rate [quartiles]": quantity(facts["rate"], f"{facts['item']}/s"),
+            "memory of a step": f"{facts['memory_bytes'] / 2**20:,.0f} MiB",
+        }
+        for facts in measured
+    ]
+    lengths, rates, tokens, memory = np.array(
+        [
+            (facts["window"], facts["rate"]["median"], facts["items"], facts["memory_bytes"])
+            for facts in measured
+        ]
+    ).T
+    return (
+        f"{markdown_table(rows)}\n\nThe time of a token grows as the window's length to the power "
+        f"of {_slope(np.log(lengths), -np.log(rates)):.3f}. A device needs "
+        f"{_slope(tokens, memory):.0f} bytes for each further token of its batch, those of the "
+        f"tokens themselves. {_machine(results)}"
+    )
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Of the line through points with the least squares."""
+    x = x - x.mean()
+    return float(x @ y / (x @ x))
+
+
 def _startup(results: Facts) -> str:
     startup, rows = results["startup"], []
     for kind in (kind for kind in KINDS if kind in startup):
@@ -123,6 +154,7 @@ BLOCKS: dict[str, Callable[[Facts], str]] = {
     "train": _suite("train"),
     "act": _suite("act"),
     "long": _long,
+    "windows": _windows,
     "collect": _suite("collect"),
     "startup": _startup,
 }

@@ -44,9 +44,9 @@ def _plain_products() -> None:
 
 
 def _decode_at_once() -> None:
-    from compad_jax.training import step
+    from compad_jax.training import objective
 
-    _replace(step, "unroll_loss", partial(step.unroll_loss, all_at_once=True))
+    _replace(objective, "unroll_loss", partial(objective.unroll_loss, all_at_once=True))
 
 
 def _unroll_loops() -> None:

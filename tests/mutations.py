@@ -16,6 +16,7 @@ class Mutation(NamedTuple):
 _UNROLL = ("tests/models/test_unroll.py", "tests/models/test_memory_rules.py")
 _ORACLE = ("tests/models/test_oracle.py",)
 _STEP = ("tests/training/test_step.py",)
+_OBJECTIVE = ("tests/training/test_objective.py",)
 
 MUTATIONS = (
     Mutation(
@@ -91,8 +92,8 @@ MUTATIONS = (
     Mutation(
         "a segment's gradient counted twice",
         "compad_jax/backend/scan_sum.py",
-        "jax.tree.map(jnp.add, so_far, of_params)",
-        "jax.tree.map(lambda a, b: a + 2 * b, so_far, of_params)",
+        "jax.tree.map(jnp.add, total, of_params)",
+        "jax.tree.map(lambda a, b: a + 2 * b, total, of_params)",
         ("tests/backend/test_scan_sum.py",),
     ),
     Mutation(
@@ -153,9 +154,9 @@ MUTATIONS = (
     ),
     Mutation(
         "losses weigh padding",
-        "compad_jax/training/step.py",
-        "mask, action = segments.is_target, segments.action",
-        "mask, action = jnp.ones_like(segments.mask), segments.action",
+        "compad_jax/training/objective.py",
+        "        segments.is_target / counts.targets,\n",
+        "        jnp.ones_like(segments.mask) / counts.targets,\n",
         _STEP,
     ),
     Mutation(
@@ -167,10 +168,38 @@ MUTATIONS = (
     ),
     Mutation(
         "all devices have the same dropout",
-        "compad_jax/models/transformer.py",
-        'return jax.lax.axis_index("data") * num_rows if is_share else 0',
-        "return 0",
-        (*_STEP, "tests/models/test_transformer.py"),
+        "compad_jax/training/objective.py",
+        "window += jax.lax.axis_index(axis_name) * len(window)",
+        "window += 0",
+        _STEP,
+    ),
+    Mutation(
+        "all parts of a batch have the same dropout",
+        "compad_jax/training/objective.py",
+        "DropoutKey(key, window)",
+        "DropoutKey(key, jnp.arange(len(window)))",
+        _OBJECTIVE,
+    ),
+    Mutation(
+        "a part is weighed by its own targets",
+        "compad_jax/training/objective.py",
+        "        segments.is_target / counts.targets,\n",
+        "        segments.is_target / count_true(segments.is_target),\n",
+        _OBJECTIVE,
+    ),
+    Mutation(
+        "a piece begins with an empty memory",
+        "compad_jax/models/fast_unroll.py",
+        "first, index = before.memory, before.number + index",
+        "first, index = jax.tree.map(jnp.zeros_like, before.memory), before.number + index",
+        ("tests/models/test_fast_unroll.py", *_OBJECTIVE),
+    ),
+    Mutation(
+        "pieces are counted from the start of a window",
+        "compad_jax/models/unroll.py",
+        "(num_compressions - index) % config.bptt_depth == 0",
+        "index % config.bptt_depth == 0",
+        ("tests/models/test_unroll.py", *_OBJECTIVE),
     ),
     Mutation(
         "validation losses measured on held-out tasks",
@@ -311,5 +340,40 @@ MUTATIONS = (
         "        newest = mask.sum(1)[:, None] + jnp.arange(num_cached)",
         "        newest = jnp.full((len(mask), 1), length) + jnp.arange(num_cached)",
         (*_ORACLE, "tests/models/test_memory_rules.py"),
+    ),
+    Mutation(
+        "a process believes only itself that all are to stop",
+        "compad_jax/backend/processes.py",
+        "        return before\n",
+        "        return number\n",
+        ("tests/backend/test_processes.py",),
+    ),
+    Mutation(
+        "process 0 waits for the others to be first",
+        "compad_jax/backend/processes.py",
+        "    if not is_primary():\n        barrier(what)\n",
+        "    if is_primary():\n        barrier(what)\n",
+        ("tests/backend/test_processes.py",),
+    ),
+    Mutation(
+        "a process reads the tasks of one part only",
+        "compad_jax/histories/dataset.py",
+        "    for tasks in parts.values():\n",
+        "    for tasks in list(parts.values())[:1]:\n",
+        ("tests/histories/test_dataset.py",),
+    ),
+    Mutation(
+        "a task that is read alone is verified by another one's checksum",
+        "compad_jax/histories/store.py",
+        "[sha256[i] for i in tasks]",
+        "sha256[: len(tasks)]",
+        ("tests/histories/test_store.py",),
+    ),
+    Mutation(
+        "tasks that are read alone are taken for the first ones",
+        "compad_jax/histories/dataset.py",
+        "np.searchsorted(tasks_read, task)",
+        "task % len(tasks_read)",
+        ("tests/histories/test_dataset.py",),
     ),
 )

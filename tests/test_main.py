@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -64,10 +65,10 @@ def _run(folder, environment, program, *arguments):
     )
 
 
-def _start(folder, environment):
-    command = [sys.executable, str(_ROOT / "train_main.py"), "--config", _CONFIG]
+def _start(folder, environment, *more, program="train_main.py"):
+    command = [sys.executable, str(_ROOT / program), "--config", _CONFIG, "--workdir", "run"]
     return subprocess.Popen(
-        [*command, "--workdir", "run"],
+        [*command, *more],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -84,8 +85,8 @@ def _wait_for(condition, process, seconds=150):
         time.sleep(0.02)
 
 
-def _metrics(folder):
-    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+def _metrics(folder, workdir="run"):
+    lines = (folder / workdir / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     return [_stable(row) for row in rows]
 
@@ -98,7 +99,7 @@ def _checksums(folder):
     """Of the last checkpoint's parameters and of the rest of its state."""
     path = folder / "run" / "checkpoints" / "40" / "checksum" / "metadata"
     checksums = json.loads(path.read_text())
-    assert set(checksums) == {"params", "rest", "layout"}
+    assert set(checksums) == {"params", "rest", "layout", "made_of"}
     return checksums
 
 
@@ -148,13 +149,89 @@ def test_interrupted_and_resumed_equals_uninterrupted(folder, environment, tmp_p
     else:
         assert process.returncode == 128 + number, output
         assert "to go on: python" in output
+    _finish_like(folder, tmp_path, environment)
+
+
+def _finish_like(uninterrupted, folder, environment):
+    """Goes on with a run until it ends, and compares it with one that was not interrupted."""
     arguments = ("--config", _CONFIG, "--workdir", "run")
-    done = _run(tmp_path, environment, "train_main.py", *arguments)
+    done = _run(folder, environment, "train_main.py", *arguments)
     assert done.returncode == 0, done.stderr
-    assert _metrics(tmp_path) == _metrics(folder)
-    assert _checksums(tmp_path) == _checksums(folder)  # Parameters and optimiser, bit for bit.
+    assert _metrics(folder) == _metrics(uninterrupted)
+    # Parameters and optimiser, bit for bit.
+    assert _checksums(folder) == _checksums(uninterrupted)
+    for selection in ("greedy", "sample"):
+        assert _summary(folder, selection) == _summary(uninterrupted, selection)
+
+
+_PHASES = {  # The file that tells that it has begun.
+    "collect": "run/config.json",
+    "evaluate": "run/checkpoints/40/checksum/metadata",
+    "report": "run/eval/held_out-greedy-6/summary.json",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("phase", "number", "more", "code"),
+    [
+        ("collect", signal.SIGINT, (), 130),
+        ("collect", signal.SIGTERM, ("--stopped_exit_code", "75"), 75),
+        ("evaluate", signal.SIGINT, (), 130),
+        ("evaluate", signal.SIGTERM, (), 143),
+        ("report", signal.SIGTERM, ("--stopped_exit_code=75",), 75),
+    ],
+)
+def test_every_phase_stops_and_goes_on(folder, environment, tmp_path, phase, number, more, code):
+    process = _start(tmp_path, environment, *more)
+    _wait_for((tmp_path / _PHASES[phase]).exists, process)
+    time.sleep(0.3)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    assert "to go on: python" in output.splitlines()[-1]
+    _finish_like(folder, tmp_path, environment)
+
+
+@pytest.mark.parametrize("program", ["train_main.py", "eval_main.py"])
+def test_a_signal_during_the_imports_leaves_nothing(environment, tmp_path, program):
+    process = _start(tmp_path, environment, program=program)
+    time.sleep(0.4)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode in (143, -signal.SIGTERM)  # Python may not have started yet.
+    assert "Traceback" not in output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_interrupted_evaluation_is_no_success(folder, environment):
+    process = _start(folder, environment, "--config.eval.num_seeds=3", program="eval_main.py")
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert output.splitlines()[-1] == "stopped"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_second_start_is_one_line_and_the_first_is_not_disturbed(folder, environment, tmp_path):
+    first = _start(tmp_path, environment)
+    _wait_for((tmp_path / "run" / "training.lock").exists, first)
+    _wait_for(lambda: (tmp_path / "run" / "training.lock").read_text(), first)
+    arguments = ("--config", _CONFIG, "--workdir", "run")
+    second = _run(tmp_path, environment, "train_main.py", *arguments)
+    assert second.returncode == 2
+    line = second.stderr.strip().splitlines()[-1]
+    assert line.startswith(f"error: run: in use by process {first.pid} on ")
+    assert first.wait(timeout=200) == 0
+    assert _checksums(tmp_path) == _checksums(folder)
     assert _summary(tmp_path) == _summary(folder)
-    assert _summary(tmp_path, "sample") == _summary(folder, "sample")
+    assert not (tmp_path / "run" / "training.lock").exists()
 
 
 @pytest.mark.timeout(300)
@@ -173,15 +250,19 @@ def test_finished_run_says_so_and_keeps_its_results(folder, environment):
 @pytest.mark.timeout(300)
 def test_divergence_is_one_line_and_exit_code_1(folder, environment):
     arguments = ("--config", _CONFIG, "--workdir", "diverged")
-    changes = ("log_every=1", "eval_every=1", "checkpoint_every=1")
+    changes = ("train_timesteps=8", "log_every=1", "eval_every=1", "checkpoint_every=1")
     changes = [f"--config.train.{change}" for change in changes] + ["--config.optimizer.lr=1e38"]
     for _ in range(2):  # Started again it fares no worse.
         done = _run(folder, environment, "train_main.py", *arguments, *changes)
         assert done.returncode == 1
         line = done.stderr.strip().splitlines()[-1]
         assert line.startswith("error: the training diverged: ")
-        assert line.endswith("try a lower --config.optimizer.lr, in another --workdir")
         assert "Traceback" not in done.stderr
+    words = shlex.split(line.split("; for example: python ")[1])
+    assert words[0] == str(_ROOT / "train_main.py")
+    done = _run(folder, environment, *words)  # The advice, to the letter.
+    assert done.returncode == 0, done.stderr
+    assert [row["step"] for row in _metrics(folder, "diverged")] == list(range(1, 9))
 
 
 @pytest.mark.timeout(300)

@@ -8,6 +8,9 @@ from typing import Any
 
 import jax
 
+from compad_jax.backend import processes
+from compad_jax.config.checks import ConfigError
+
 # What a user's environment must not change: the same seed means the same numbers everywhere.
 _RESULTS_DEPEND_ON = {
     "jax_enable_x64": False,
@@ -33,9 +36,21 @@ def configure(batch_size: int, *, quick_compile: bool = False) -> None:
     for name, value in _RESULTS_DEPEND_ON.items():
         jax.config.update(name, value)
     if not _user_chose_devices():
-        cores = available_cpus()
-        shares = max(n for n in range(1, cores + 1) if batch_size % n == 0)
+        cores, share = available_cpus(), batch_size // processes.count()
+        shares = max(n for n in range(1, cores + 1) if share % n == 0)
         jax.config.update("jax_num_cpu_devices", shares)
+    if processes.count() > 1:
+        jax.devices()  # Each waits here until all others start theirs.
+
+
+def require_devices() -> None:
+    """Starts the devices; raises a ConfigError if the user's choice of them cannot be had."""
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"JAX_PLATFORMS={platforms}: no such device ({reason})") from error
 
 
 def _user_chose_devices() -> bool:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 # (params, item, constant) -> (float [], anything else): one term of the sum.
 Term = Callable[[Any, Any, Any], tuple[jax.Array, Any]]
+# (params, item, constant, carry) -> (float [], (anything else, carry for the next term)).
+TermWithCarry = Callable[[Any, Any, Any, Any], tuple[jax.Array, tuple[Any, Any]]]
 
 
 def scan_sum(term: Term, params: Any, items: Any, constants: Any) -> tuple[jax.Array, Any]:
@@ -30,34 +32,61 @@ def scan_sum(term: Term, params: Any, items: Any, constants: Any) -> tuple[jax.A
         The sum, float [], and all else that the terms returned, [N, ...], through which no
         gradient flows.
     """
-    total, others = _scan_sum(term, params, items, constants)
+
+    def without_carry(
+        params: Any, item: Any, constant: Any, carry: None
+    ) -> tuple[jax.Array, tuple[Any, None]]:
+        value, others = term(params, item, constant)
+        return value, (others, carry)
+
+    return scan_sum_with_carry(without_carry, params, items, constants, None)
+
+
+def scan_sum_with_carry(
+    term: TermWithCarry, params: Any, items: Any, constants: Any, carry: Any
+) -> tuple[jax.Array, Any]:
+    """As `scan_sum`, with something that each term hands on to the next.
+
+    No gradient flows through what is handed on, nor into the first `carry`: each term is
+    differentiated alone. So a gradient takes as much memory for many terms as for one.
+    """
+    total, others = _scan_sum(term, params, items, constants, carry)
     return total, jax.lax.stop_gradient(others)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan_sum(term: Term, params: Any, items: Any, constants: Any) -> tuple[jax.Array, Any]:
-    values, others = jax.lax.map(lambda x: term(params, *x), (items, constants))
+def _scan_sum(
+    term: TermWithCarry, params: Any, items: Any, constants: Any, carry: Any
+) -> tuple[jax.Array, Any]:
+    def step(carry: Any, x: tuple[Any, Any]) -> tuple[Any, Any]:
+        value, (others, carry) = term(params, *x, carry)
+        return carry, (value, others)
+
+    _, (values, others) = jax.lax.scan(step, carry, (items, constants))
     return values.sum(), others
 
 
-def _forward(term: Term, params: Any, items: Any, constants: Any) -> tuple[Any, Any]:
+def _forward(
+    term: TermWithCarry, params: Any, items: Any, constants: Any, carry: Any
+) -> tuple[Any, Any]:
     """The sum, and its gradient, which is all that the backward pass needs."""
     differentiate = jax.value_and_grad(term, argnums=(0, 1), has_aux=True)
 
     def step(so_far: Any, x: Any) -> tuple[Any, Any]:
-        (value, others), (of_params, of_item) = differentiate(params, *x)
-        return jax.tree.map(jnp.add, so_far, of_params), (value, others, of_item)
+        total, carry = so_far
+        (value, (others, carry)), (of_params, of_item) = differentiate(params, *x, carry)
+        return (jax.tree.map(jnp.add, total, of_params), carry), (value, others, of_item)
 
-    nothing = jax.tree.map(jnp.zeros_like, params)
-    of_params, (values, others, of_items) = jax.lax.scan(step, nothing, (items, constants))
+    start = jax.tree.map(jnp.zeros_like, params), carry
+    (of_params, _), (values, others, of_items) = jax.lax.scan(step, start, (items, constants))
     return (values.sum(), others), (of_params, of_items)
 
 
-def _backward(term: Term, gradients: Any, cotangents: Any) -> tuple[Any, Any, None]:
-    """Scales the gradient; of params, items and constants."""
+def _backward(term: TermWithCarry, gradients: Any, cotangents: Any) -> tuple[Any, Any, None, None]:
+    """Scales the gradient; of params, items, constants and carry."""
     del term
     of_sum, _ = cotangents
-    return (*jax.tree.map(lambda x: x * of_sum.astype(x.dtype), gradients), None)
+    return (*jax.tree.map(lambda x: x * of_sum.astype(x.dtype), gradients), None, None)
 
 
 _scan_sum.defvjp(_forward, _backward)

@@ -3,6 +3,8 @@
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from compad_jax.config.checks import ConfigError
@@ -11,6 +13,38 @@ from compad_jax.config.checks import ConfigError
 def make_mesh() -> jax.sharding.Mesh:
     """A mesh over every device. Auto axes: embedding look-ups fail under Explicit ones."""
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def make_local_mesh() -> jax.sharding.Mesh:
+    """A mesh over the devices of this process."""
+    devices = jax.local_devices()
+    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
+
+
+def place(tree: Any, where: NamedSharding) -> Any:
+    """Puts host arrays on devices; each process gives what its own devices hold.
+
+    Args:
+        tree: arrays, or objects with a shape that give the parts that are asked for.
+        where: of every array.
+    """
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(x.shape, where, lambda part: x[part]), tree
+    )
+
+
+def fetch(x: Any) -> np.ndarray:
+    """The whole array on the host, also if other processes' devices hold parts of it."""
+    if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+        return np.asarray(x)
+    return multihost_utils.process_allgather(x, tiled=True)
+
+
+def fetch_rows(x: Any, rows: np.ndarray) -> np.ndarray:
+    """Some entries of the first axis, likewise."""
+    if not isinstance(x, jax.Array) or x.is_fully_addressable:
+        return np.asarray(x)[rows]
+    return fetch(x[rows])
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:

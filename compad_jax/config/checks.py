@@ -20,10 +20,11 @@ class Choice(tuple[str, ...]):
     """Allowed words."""
 
 
-Count = Annotated[int, Range(1)]
-Natural = Annotated[int, Range(0)]
-Positive = Annotated[float, Range(1e-30)]
-NonNegative = Annotated[float, Range(0.0)]
+_INT32, _FLOAT32 = 2**31, 3e38  # Larger numbers do not fit the types of the computation.
+Count = Annotated[int, Range(1, _INT32)]
+Natural = Annotated[int, Range(0, _INT32)]
+Positive = Annotated[float, Range(1e-30, _FLOAT32)]
+NonNegative = Annotated[float, Range(0.0, _FLOAT32)]
 Ratio = Annotated[float, Range(0.0, 1.0)]
 Seed = Annotated[int, Range(0, 2**32)]  # Longer ones would be cut off by some generators.
 Dropout = Annotated[float, Range(0.0, 255.5 / 256)]  # More is rounded to dropping everything.
@@ -85,9 +86,10 @@ def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
 def _check_leaf(path: str, value: Any, hint: Any) -> Any:
     """The value, an int made a float where one is wanted; or a ConfigError."""
     kind, *rules = typing.get_args(hint) or (hint,)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < _FLOAT32:
         value = float(value)
     require(type(value) is kind, f"{path}={value!r}: must be of type {kind.__name__}")
+    require(kind is not str or "\0" not in value, f"{path}={value!r}: must be text without NUL")
     for rule in rules:
         if isinstance(rule, Choice):
             require(value in rule, f"{path}={value!r}: allowed are {', '.join(rule)}")
@@ -96,3 +98,17 @@ def _check_leaf(path: str, value: Any, hint: Any) -> Any:
             allowed += f" and below {rule.high:.10g}" if rule.high != float("inf") else ""
             require(rule.low <= value < rule.high, f"{path}={value!r}: must be {allowed}")
     return value
+
+
+def explain(error: ConfigError | OSError) -> tuple[str, int]:
+    """What a program says of a mistake, one line, and its exit code: 2, or 1 of the system's."""
+    if isinstance(error, ConfigError):
+        return f"error: {error}", 2
+    reason = error.strerror or one_line(error)
+    return f"error: {error.filename}: {reason}" if error.filename else f"error: {reason}", 1
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks; its type if there is no text."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split()) or type(error).__name__

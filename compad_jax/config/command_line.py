@@ -4,6 +4,9 @@ A config file is a Python program that defines `get_config()`, as in ml_collecti
 """
 
 import dataclasses
+import hashlib
+import importlib.util
+import io
 import os
 import re
 import runpy
@@ -16,9 +19,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from compad_jax.config import Config, default_config, from_dict, load_json, to_dict
-from compad_jax.config.checks import ConfigError, differences
+from compad_jax.config.checks import ConfigError, differences, explain, one_line, require
+from compad_jax.config.membership import take_membership
 from compad_jax.config.shipped import is_shipped, trained_directory
 
+_MAX_NAME = 160  # Bytes of a run directory's name; file systems allow 255.
 _SHORT = re.compile(r"^--init_from(=|$)")  # A word that users type, for a setting.
 
 
@@ -30,33 +35,51 @@ class Arguments:
     workdir: str
     checkpoint: str = ""  # A shipped agent or a run directory, instead of a config file.
     compare: tuple[str, ...] = ()  # Run directories to compare; then `config` is unused.
+    stopped_exit_code: int | None = None  # Of a training that a signal stopped; None: 128 + signal.
 
 
 def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> None:
     """Runs a program on the command line; with --help, prints its usage, or its file's."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal cannot show must not end a program, nor what was printed be lost.
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(usage or sys.modules[main.__module__].__doc__)
         print("Every setting and its default: compad_jax/config/settings.py")
         return
     try:
         with one_line_errors():
-            main(parse_arguments(sys.argv))
+            _require_posix()
+            membership, rest = take_membership(sys.argv[1:])
+            arguments = parse_arguments([sys.argv[0], *rest])
+            from compad_jax.backend import launch  # It imports JAX, which takes its time.
+
+            launch.join(membership)
+            launch.end_together(lambda: main(arguments))
     except KeyboardInterrupt:
         sys.exit(130)  # Without a traceback: nothing went wrong.
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns a `ConfigError` into one line and exit code 2."""
+    """Turns a `ConfigError` into a line and exit code 2, an `OSError` into a line and 1."""
     try:
         yield
-    except ConfigError as error:
-        sys.exit(_fail(str(error)))
+    except (ConfigError, OSError) as error:
+        message, code = explain(error)
+        print(message, file=sys.stderr)
+        sys.exit(code)
 
 
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+def _require_posix() -> None:
+    """Raises a ConfigError where the standard library lacks what only Windows lacks."""
+    missing = [name for name in ("fcntl", "resource") if importlib.util.find_spec(name) is None]
+    require(
+        not missing,
+        f"this system has no {', '.join(missing)}: the programs run on Linux and macOS; on "
+        "Windows, in its subsystem for Linux (WSL)",
+    )
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
@@ -81,8 +104,8 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     Args:
         argv: program name, then `--config FILE`, `--config.group.field=value`,
             `--workdir DIR`, `--init_from DIR` (for `--config.train.init_from`);
-            `--checkpoint NAME` instead of a file, for an agent or run that is there; or
-            `--compare DIR DIR ...`.
+            `--checkpoint NAME` instead of a file, for an agent or run that is there;
+            `--stopped_exit_code N`; or `--compare DIR DIR ...`.
 
     Returns:
         The settings and the working directory, by default `runs/` plus the name of the
@@ -94,6 +117,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     words = [_SHORT.sub(r"--config.train.init_from\1", x) for x in argv[1:]]
     path, rest = _take("config", words)
     checkpoint, rest = _take("checkpoint", rest)
+    checkpoint = os.path.expanduser(checkpoint)
     if path and checkpoint:
         raise ConfigError("--checkpoint: has settings of its own; leave --config FILE out")
     values = default_config()
@@ -105,6 +129,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     parser = flags.FlagValues()
     flags.DEFINE_string("workdir", "", "Run directory.", flag_values=parser)
     flags.DEFINE_boolean("compare", False, "Compare run directories.", flag_values=parser)
+    flags.DEFINE_integer("stopped_exit_code", None, "", 1, 255, flag_values=parser)
     arguments = ["", *rest]
     from_file = values.to_dict()
     for item in rest:
@@ -116,21 +141,22 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         )
         _, *positional = parser(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(_one_line(error)) from error
+        raise ConfigError(one_line(error)) from error
     if parser.compare:
         if len(positional) < 2:
             raise ConfigError("--compare: name at least two run directories")
-        return Arguments(Config(), parser.workdir, compare=tuple(positional))
+        runs = tuple(map(os.path.expanduser, positional))
+        return Arguments(Config(), os.path.expanduser(parser.workdir), compare=runs)
     if positional:
-        raise ConfigError(f"stray argument {positional[0]!r}: write --name=value")
+        raise ConfigError(_stray(positional[0], rest))
     if not path and not folder:
         raise ConfigError("--config FILE is missing, for example --config configs/small.py")
     config = from_dict((overridden.value or values).to_dict())
-    workdir = parser.workdir
+    workdir = os.path.expanduser(parser.workdir)
     if folder and not workdir:
         workdir = os.path.join("runs", "agents", folder.name) if is_shipped(folder) else checkpoint
     workdir = workdir or _default_workdir(path, from_file, to_dict(config))
-    return Arguments(config, workdir, checkpoint)
+    return Arguments(config, workdir, checkpoint, stopped_exit_code=parser.stopped_exit_code)
 
 
 def _take(name: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
@@ -144,6 +170,18 @@ def _take(name: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
         else:
             rest.append(item)
     return value, rest
+
+
+def without(name: str, arguments: Sequence[str]) -> list[str]:
+    """Arguments without `--name VALUE` and `--name=VALUE`."""
+    return _take(name, arguments)[1]
+
+
+def _stray(word: str, arguments: Sequence[str]) -> str:
+    """What to write instead of a word that belongs to no flag."""
+    before = arguments[arguments.index(word) - 1] if word in arguments[1:] else ""
+    is_flag = before.startswith("--") and before != "--" and "=" not in before
+    return f"stray argument {word!r}: write {f'{before}={word}' if is_flag else '--name=value'}"
 
 
 def _check_name(values: dict[str, Any], path: str) -> None:
@@ -166,7 +204,7 @@ def _run_config_file(path: str) -> Any:
             raise NameError("defines no get_config()")
         return program["get_config"]()
     except Exception as error:  # A config file is a program: anything may go wrong in it.
-        raise ConfigError(f"--config {path}: {_one_line(error)}") from error
+        raise ConfigError(f"--config {path}: {one_line(error)}") from error
 
 
 def _update(values: Any, changes: Any) -> None:
@@ -174,13 +212,7 @@ def _update(values: Any, changes: Any) -> None:
     try:
         values.update(changes)
     except Exception as error:
-        raise ConfigError(f"get_config(): {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    """An error's text without line breaks; its type if there is no text."""
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(text).split()) or type(error).__name__
+        raise ConfigError(f"get_config(): {one_line(error)}") from error
 
 
 def _default_workdir(path: str, from_file: dict[str, Any], final: dict[str, Any]) -> str:
@@ -191,4 +223,12 @@ def _default_workdir(path: str, from_file: dict[str, Any], final: dict[str, Any]
         if not name.startswith("eval.")
     ]
     stem = os.path.splitext(os.path.basename(path))[0]
-    return os.path.join("runs", ",".join([stem, *changed]))
+    return os.path.join("runs", _shorten(",".join([stem, *changed])))
+
+
+def _shorten(name: str) -> str:
+    """A name that every file system takes: the end of a long one becomes its hash."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _MAX_NAME:
+        return name
+    return f"{os.fsdecode(encoded[:_MAX_NAME])},{hashlib.sha256(encoded).hexdigest()[:8]}"

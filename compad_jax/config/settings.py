@@ -4,13 +4,15 @@ Every mistake raises `ConfigError` with one line that says what, where and what 
 """
 
 import dataclasses
-import json
+import os
 from typing import Annotated, Any
 
 from ml_collections import ConfigDict
 
+from compad_jax.backend import files
 from compad_jax.config.checks import (
     Choice,
+    ConfigError,
     Count,
     Dropout,
     Natural,
@@ -179,7 +181,10 @@ class ModelConfig:
     encoder_n_layer: Count = 2
     encoder_n_head: Count = 4
     memory_update: str = "replace"  # The memory rule, see compad_jax/models/memory/.
-    bptt_depth: Natural = 0  # Compressions that gradients pass through; 0: all.
+    # Windows are differentiated in pieces of so many compressions, from their end: gradients
+    # pass through at most as many, and a longer window needs no more memory, beside that of its
+    # tokens. 0: windows are whole.
+    bptt_depth: Natural = 0
     reconstruction_weight: NonNegative = 0.0
     # auto: float32 on a CPU, bfloat16 on an accelerator; parameters are always float32.
     dtype: Annotated[str, Choice(("auto", "float32", "bfloat16"))] = "auto"
@@ -209,7 +214,10 @@ class OptimizerConfig:
 class TrainConfig:
     """The training loop; all intervals are in optimiser steps."""
 
-    train_batch_size: Count = 24  # Windows.
+    train_batch_size: Count = 24  # Windows of an optimiser step, on all devices together.
+    # Windows that a device works on at once; 0: its whole share of the batch. Fewer need less
+    # memory; the result is the same.
+    micro_batch_size: Natural = 0
     train_timesteps: Count = 1000
     seed: Seed = 0
     log_every: Count = 20  # Also the number of steps a dispatch.
@@ -273,29 +281,47 @@ def from_dict(values: dict[str, Any]) -> Config:
     Raises:
         ConfigError: an unknown name, a wrong type or range, or an impossible combination.
     """
-    config = build(Config, values)
+    config = _expand_home(build(Config, values))
     _check_combinations(config)
     return config
 
 
 def load_json(path: str) -> Config:
-    """Reads what `save_json` wrote."""
-    with open(path, encoding="utf-8") as file:
-        return from_dict(json.load(file))
+    """Reads what `save_json` wrote.
+
+    Raises:
+        ConfigError: it holds no settings of this version: with the file's name.
+        OSError: it is not there, or must not be read.
+    """
+    groups = {field.name: dict for field in dataclasses.fields(Config)}
+    values = files.read_json(path, "bring back a copy, or name another directory", groups)
+    try:
+        return from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def save_json(config: Config, path: str) -> None:
-    """Writes the settings as JSON."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(to_dict(config), file, indent=2)
-        file.write("\n")
+    """Writes the settings as JSON, whole or not at all."""
+    files.write_json(path, to_dict(config))
+
+
+def _expand_home(config: Config) -> Config:
+    """A leading `~` in a path becomes the user's home directory."""
+    data = dataclasses.replace(config.data, dir=os.path.expanduser(config.data.dir))
+    init_from = os.path.expanduser(config.train.init_from)
+    train = dataclasses.replace(config.train, init_from=init_from)
+    return dataclasses.replace(config, data=data, train=train)
 
 
 def _check_combinations(config: Config) -> None:
     data, model, train = config.data, config.model, config.train
     for kind in ("compress", "uncompressed"):
         low, high = getattr(data, f"min_{kind}_length"), getattr(data, f"max_{kind}_length")
-        require(low <= high, f"data.min_{kind}_length={low}: must be at most the max_, {high}")
+        require(
+            low <= high,
+            f"data.min_{kind}_length={low}: must be at most data.max_{kind}_length={high}",
+        )
     compress, window = data.max_compress_length, data.max_uncompressed_length
     require(
         compress <= window,
@@ -339,6 +365,7 @@ def _check_window(config: Config) -> None:
     longest = depth * data.max_compress_length + data.max_uncompressed_length
     require(
         longest <= num_steps,
-        f"data: the longest window has {longest} steps, a history only "
-        f"source.num_steps={num_steps}",
+        f"data.max_compression_depth={depth}, data.max_compress_length={data.max_compress_length}, "
+        f"data.max_uncompressed_length={data.max_uncompressed_length}: the longest window has "
+        f"{longest} steps, a history only source.num_steps={num_steps}",
     )

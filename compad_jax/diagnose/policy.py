@@ -12,7 +12,7 @@ import optax
 from compad_jax.diagnose.data import Draws, Facts, contexts, group_means, mean_of, targets_of
 from compad_jax.models import Params, Policy, unroll
 from compad_jax.training.losses import smoothed_cross_entropy
-from compad_jax.training.step import loss_fn
+from compad_jax.training.objective import loss_fn
 from compad_jax.types import Segments
 
 Measure = Callable[[Params, Segments], dict[str, jax.Array]]  # See `token_losses`.

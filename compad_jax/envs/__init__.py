@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from compad_jax.config import ConfigError, EnvConfig
 from compad_jax.config.checks import require
+from compad_jax.envs import grid
 from compad_jax.envs.dark_goals import DarkGoals
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.dark_room_permuted import DarkRoomPermuted
@@ -47,12 +48,14 @@ def make_env(config: EnvConfig) -> Env:
 
 
 def _make_dark_room(config: EnvConfig) -> Env:
+    grid.require_reachable(config)
     if config.reward == "every_step":
         return _add_wait(DarkRoom(config.grid_size, config.horizon, config.start), config)
     return _make_dark_goals(config, 1)
 
 
 def _make_dark_goals(config: EnvConfig, num_goals: int) -> Env:
+    grid.require_reachable(config)
     env = DarkGoals(config.grid_size, config.horizon, config.start, num_goals)
     return _add_wait(env, config)
 
@@ -74,6 +77,7 @@ def _waits(config: EnvConfig) -> Waits:
 
 
 def _make_dark_room_permuted(config: EnvConfig) -> Env:
+    grid.require_reachable(config, only_last=True)
     return _add_wait(DarkRoomPermuted(config.grid_size, config.horizon, config.start), config)
 
 

@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compad_jax.config import EnvConfig
+from compad_jax.config.checks import require
+
 # Down, up, right, left, stay; as changes of (row, column).
 _MOVES = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)], np.int32)
 NUM_MOVES = len(_MOVES)
@@ -24,6 +27,25 @@ def next_cells(grid_size: int) -> np.ndarray:
 def cell_number(cell: jax.Array, grid_size: int) -> jax.Array:
     """Row * grid_size + column: int [..., 2] -> int [...]."""
     return cell[..., 0] * grid_size + cell[..., 1]
+
+
+def require_reachable(config: EnvConfig, *, only_last: bool = False) -> None:
+    """Raises a ConfigError if an episode is too short for a goal: its task could teach nothing.
+
+    Args:
+        config: `grid_size`, `horizon` and `start`.
+        only_last: whether goals lie in the last row and column only.
+    """
+    grid_size, horizon, start = config.grid_size, config.horizon, config.start
+    first = grid_size // 2 if start == "center" else 0
+    after = grid_size - 1 - first  # Rows, or columns, from the start to the last one.
+    # A random start is sometimes beside the goal; who stands on it already needs a step.
+    farthest = 1 if start == "random" else max(1, 2 * (after if only_last else max(first, after)))
+    require(
+        horizon >= farthest,
+        f"env.horizon={horizon}: too short for some goals; must be at least {farthest} with "
+        f"env.grid_size={grid_size} and env.start={start!r}",
+    )
 
 
 def first_cell(key: jax.Array, grid_size: int, start: str) -> jax.Array:

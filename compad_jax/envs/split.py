@@ -62,7 +62,8 @@ def split_tasks(num_tasks: int, config: EnvConfig) -> Split:
     if not (num_validation < num_seen < num_tasks):
         raise ConfigError(
             f"env.train_env_ratio={config.train_env_ratio}, env.validation_ratio="
-            f"{config.validation_ratio}: {num_tasks} tasks leave an empty part"
+            f"{config.validation_ratio}: {num_tasks} tasks leave an empty part; there are more "
+            "with another env.num_tasks or a larger family"
         )
     seen, held_out = order[:num_seen], order[num_seen:]
     return Split(

@@ -59,8 +59,8 @@ def make_episodes(
             programs.extend(
                 _load_programs(config, policy, env, num_steps, params, rollouts, num_episodes)
             )
-        start, shardings, play = programs
-        state = jax.device_put(start(params, *rollouts), shardings)
+        start, play = programs
+        state = start(params, *rollouts)
         seconds = []
         while _num_counted(env, state).min() < num_episodes:
             begin = time.monotonic()
@@ -69,7 +69,7 @@ def make_episodes(
 
         def arrange(x: jax.Array) -> np.ndarray:
             """[B, E, ...] -> [2, E, G, R, ...]."""
-            return np.moveaxis(np.asarray(x).reshape(*shape, *x.shape[1:]), 3, 1)
+            return np.moveaxis(sharding.fetch(x).reshape(*shape, *x.shape[1:]), 3, 1)
 
         tally, wait = state.tally, state.tally.wait
         return Episodes(
@@ -91,8 +91,8 @@ def _num_counted(env: Env, state: RolloutState) -> np.ndarray:
     """
     is_settled = np.zeros(len(state.seen.done), bool)
     if hasattr(env, "distractor") and isinstance(env, FinishableEnv):
-        is_settled = np.asarray(jax.vmap(env.is_finished)(state.episode.env_state))
-    return np.asarray(state.tally.episode) + is_settled
+        is_settled = sharding.fetch(jax.vmap(env.is_finished)(state.episode.env_state))
+    return sharding.fetch(state.tally.episode) + is_settled
 
 
 def num_tasks_of(tasks: Any) -> int:
@@ -109,7 +109,8 @@ def _plan_rollouts(
     greedy = np.broadcast_to(np.array([True, False])[:, None, None], shape).ravel()
     keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), batch)
     rollouts = jax.tree.map(lambda x: np.asarray(x)[places], tasks), keys, greedy
-    return jax.device_put(rollouts, sharding.replicated(sharding.make_mesh()))
+    whole = sharding.replicated(sharding.make_mesh())
+    return jax.jit(lambda x: x, out_shardings=whole)(rollouts)
 
 
 def _load_programs(
@@ -120,17 +121,16 @@ def _load_programs(
     params: Params,
     rollouts: tuple[Any, jax.Array, jax.Array],
     num_episodes: int,
-) -> tuple[jax.stages.Compiled, Any, jax.stages.Compiled]:
-    """The program that starts the rollouts, shardings of its state, the one that plays on."""
-    init = jax.jit(
-        lambda params, *rollouts: init_rollout(
-            policy, params, env, *rollouts, num_episodes=num_episodes
-        ),
-        compiler_options=quick_compile_options(),
-    )
-    start = init.lower(params, *rollouts).compile()
-    state = start(params, *rollouts)
+) -> tuple[jax.stages.Compiled, jax.stages.Compiled]:
+    """The program that starts the rollouts, and the one that plays on."""
+
+    def init(params: Params, *rollouts: Any) -> RolloutState:
+        return init_rollout(policy, params, env, *rollouts, num_episodes=num_episodes)
+
+    state = jax.eval_shape(init, params, *rollouts)
     shardings = sharding.split_leading(state, len(rollouts[2]), sharding.make_mesh())
+    options = quick_compile_options()
+    start = jax.jit(init, out_shardings=shardings, compiler_options=options)
     play = make_rollout(
         policy,
         env,
@@ -138,8 +138,8 @@ def _load_programs(
         num_steps=num_steps,
         shardings=shardings,
     )
-    play = play.lower(params, jax.device_put(state, shardings)).compile()
-    return start, shardings, play
+    placed = jax.tree.map(lambda x, s: x.update(sharding=s), state, shardings)
+    return start.lower(params, *rollouts).compile(), play.lower(params, placed).compile()
 
 
 def _late_to_early(seconds: list[float]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from compad_jax.backend import provenance
+from compad_jax.backend import processes, provenance
 from compad_jax.config import Config, to_dict
 from compad_jax.config.shipped import is_shipped, trained_directory
 from compad_jax.envs import make_env
@@ -20,7 +20,12 @@ from compad_jax.evaluation.recall import (
     recall_curves,
     summarise_recall,
 )
-from compad_jax.evaluation.result_files import check_directory, write_curve, write_summary
+from compad_jax.evaluation.result_files import (
+    check_directory,
+    replacing_evaluation,
+    write_curve,
+    write_summary,
+)
 from compad_jax.evaluation.statistics import (
     Returns,
     Source,
@@ -74,6 +79,8 @@ def evaluate(
     played = make_episodes(config, policy, env, tasks, config.eval.num_episodes)(params)
     optimum = optimal_returns(env, tasks)
     source = no_source(len(indices)) if shipped else source_of(trained, indices)
+    if not processes.is_primary():
+        return directories  # Process 0 writes them.
     reference = make_reference(env, tasks)
     facts = _facts(config, workdir, env, played) | {
         **_at_random(env, tasks, optimum),
@@ -98,18 +105,19 @@ def evaluate(
                 ),
             }
         )
-        os.makedirs(directory, exist_ok=True)
         more = recall_curves(recall, reference) if recall else {}
-        write_curve(directory, outcome, source, lengths, compressions, more)
-        write_summary(directory, summary)  # Last: where it is, the evaluation is whole.
+        with replacing_evaluation(directory, step, to_dict(config)):
+            write_curve(directory, outcome, source, lengths, compressions, more)
+            write_summary(directory, summary)  # Last: where it is, the evaluation is whole.
         log_evaluation(workdir, step, summary)
     return directories
 
 
 def source_of(config: Config, indices: np.ndarray) -> Source:
     """What the source earned on tasks, int [G], by `env` and `source` of the settings."""
-    steps = load_histories(config).transition
-    return source_returns(np.asarray(steps.reward)[indices], np.asarray(steps.done)[indices])
+    tasks, places = np.unique(indices, return_inverse=True)
+    steps = load_histories(config, tasks).transition
+    return source_returns(np.asarray(steps.reward)[places], np.asarray(steps.done)[places])
 
 
 def _name(config: Config, trained: Config, selection: str, step: int) -> str:

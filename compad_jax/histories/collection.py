@@ -1,7 +1,6 @@
 """Sources x tasks x seeds -> a store of learning histories."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from compad_jax.backend import sharding
+from compad_jax.backend import processes, sharding
 from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.envs import make_env
 from compad_jax.envs.protocol import Env, GuidedEnv
 from compad_jax.envs.split import choose_tasks
+from compad_jax.histories.shared_store import only_one_program, share_of_tasks, write_together
 from compad_jax.histories.store import (
     ADVICE,
     Origin,
-    exclusive,
+    hash_store,
     read_store,
     store_directory,
     store_settings,
@@ -34,39 +34,58 @@ from compad_jax.types import History
 _STEPS_A_CALL = 4_000_000  # Environment steps of one jitted call: bounds its memory.
 
 
-def load_histories(config: Config) -> History:
-    """Reads the histories of every task, collecting them first if there is no store.
+def load_histories(config: Config, tasks: np.ndarray | None = None) -> History:
+    """Reads the histories of tasks, collecting those of every task first if there is no store.
+
+    Several processes call it together: each collects its share, and reads what it asks for.
 
     Args:
         config: `env`, `source` and `data.dir`.
+        tasks: which ones to read, int [N], ascending; None: all.
 
     Returns:
-        NumPy arrays [G, R, T].
+        NumPy arrays [G, R, T], or [N, R, T].
 
     Raises:
         ConfigError: the store is damaged, was made by other settings or other code, or holds
             what cannot be in histories of this environment.
     """
+    return load_histories_and_hash(config, tasks)[0]
+
+
+def load_histories_and_hash(config: Config, tasks: np.ndarray | None = None) -> tuple[History, str]:
+    """As `load_histories`; returns also what identifies these histories, see `hash_store`."""
     learn, num_tasks = make_learner(config)
     origin = Origin(store_settings(config), program_hash(learn))
     directory = store_directory(config, origin)
-    if not os.path.exists(directory):
-        with exclusive(directory):
-            if not os.path.exists(directory):  # Or another process made it meanwhile.
-                _make_store(config, directory, origin)
-    history = read_store(directory, origin)
+    with only_one_program(directory) as is_there:
+        if not is_there:
+            _make_store(config, directory, origin, num_tasks)
+    history = read_store(directory, origin, tasks)
+    mistake = _find_mistake(config, history, num_tasks if tasks is None else len(tasks))
+    require(not mistake, f"{directory}/{mistake}; {ADVICE}")
+    return history, hash_store(directory)
+
+
+def _find_mistake(config: Config, history: History, num_tasks: int) -> str | None:
+    """See `find_mistake`."""
     shape = (num_tasks, config.source.num_streams, config.source.num_steps)
-    mistake = find_mistake(history, make_env(config.env).spec, shape)
-    if mistake:
-        raise ConfigError(f"{directory}/{mistake}; {ADVICE}")
-    return history
+    return find_mistake(history, make_env(config.env).spec, shape)
 
 
-def _make_store(config: Config, directory: str, origin: Origin) -> None:
+def _make_store(config: Config, directory: str, origin: Origin, num_tasks: int) -> None:
     start = time.monotonic()
-    history = collect(config)
-    write_store(directory, history, origin)
-    steps, seconds = history.transition.action.size, time.monotonic() - start
+    tasks = share_of_tasks(num_tasks)
+    collected = tasks if len(tasks) else np.arange(1)  # One shows types and shapes.
+    history = collect(config, collected)
+    mistake = _find_mistake(config, history, len(collected))
+    require(not mistake, f"source.name={config.source.name!r}: makes impossible {mistake}")
+    if processes.count() == 1:
+        write_store(directory, history, origin)
+    else:
+        write_together(directory, history, tasks, num_tasks, origin)
+    steps = num_tasks * config.source.num_streams * config.source.num_steps
+    seconds = time.monotonic() - start
     print(f"collected {steps:,} steps of {config.source.name} in {seconds:.1f} s: {directory}")
 
 
@@ -151,31 +170,33 @@ def program_hash(learn: Callable[[jax.Array], History]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def collect(config: Config) -> History:
-    """Lets the source learn every task.
+def collect(config: Config, tasks: np.ndarray | None = None) -> History:
+    """Lets the source learn tasks, on the devices of this process.
 
     Histories of held-out tasks are collected too, as the reference curve of evaluations;
     the tasks are split only when a dataset is made of them.
 
     Args:
         config: `env` and `source`.
+        tasks: which ones, int [N]; None: all.
 
     Returns:
-        NumPy arrays [G, R, T]; log-probabilities in float16.
+        NumPy arrays [G, R, T], or [N, R, T]; log-probabilities in float16.
     """
-    mesh, split = sharding.make_mesh(), PartitionSpec("data")
+    mesh, split = sharding.make_local_mesh(), PartitionSpec("data")
     learn, num_tasks = make_learner(config)
+    tasks = np.arange(num_tasks) if tasks is None else tasks
     # Whole tasks are split, so that no device waits for another. Nothing crosses devices, so
     # there is nothing to check of what varies over them.
     share = jax.shard_map(
         jax.vmap(learn), mesh=mesh, in_specs=split, out_specs=split, check_vma=False
     )
     share = jax.jit(share)
-    num_calls = -(-num_tasks * config.source.num_streams * config.source.num_steps // _STEPS_A_CALL)
-    tasks_a_call = -(-num_tasks // (num_calls * mesh.size)) * mesh.size
+    steps = len(tasks) * config.source.num_streams * config.source.num_steps
+    tasks_a_call = -(-len(tasks) // (-(-steps // _STEPS_A_CALL) * mesh.size)) * mesh.size
     parts = []
-    for start in range(0, num_tasks, tasks_a_call):
+    for start in range(0, len(tasks), tasks_a_call):
         # The last call repeats a task where too few are left: one shape, compiled once.
-        rows = np.minimum(np.arange(start, start + tasks_a_call), num_tasks - 1)
-        parts.append(jax.device_get(share(rows)))
-    return jax.tree.map(lambda *x: np.concatenate(x)[:num_tasks], *parts)
+        rows = np.minimum(np.arange(start, start + tasks_a_call), len(tasks) - 1)
+        parts.append(jax.device_get(share(tasks[rows])))
+    return jax.tree.map(lambda *x: np.concatenate(x)[: len(tasks)], *parts)

@@ -50,16 +50,19 @@ def make_datasets(
     parts: Mapping[str, np.ndarray],
     floor_fn: Callable[[jax.Array], jax.Array],
     mesh: Mesh | None = None,
+    tasks_read: np.ndarray | None = None,
 ) -> dict[str, Dataset]:
     """Puts the histories of some tasks on the devices, part by part.
 
     Args:
-        history: [G, R, T].
+        history: [G, R, T], or of `tasks_read` alone.
         parts: which of the G tasks are in each part, int [.]; nothing of other tasks reaches
             a device.
         floor_fn: lowest expected loss of each action, float [...], by the source's
             log-probabilities [..., A].
         mesh: the devices that share the rows; None: the first holds all.
+        tasks_read: the tasks that `history` has, ascending; None: all. It needs those that
+            `tasks_of_process` names.
 
     Returns:
         The histories of the tasks of each part, a row each; shapes, types and shardings are
@@ -74,18 +77,18 @@ def make_datasets(
     def place(tasks: np.ndarray) -> Dataset:
         num_streams = history.transition.action.shape[1]
         num_rows = len(tasks) * num_streams
-        filled = np.minimum(np.arange(_fill(num_rows, mesh)), num_rows - 1)
-        task, stream = tasks[filled // num_streams], filled % num_streams
-        rows = jax.tree.map(lambda x: _typed(x[task, stream]), history)
-        rows = rows, task.astype(np.int32)
-        (transition, log_probs, target), task = jax.device_put(rows, _placement(mesh))
+        task, stream = _rows(tasks, num_streams, mesh)
+        where = task if tasks_read is None else np.searchsorted(tasks_read, task)
+        rows = jax.tree.map(lambda x: _Rows(x, where, stream), history), task.astype(np.int32)
+        (transition, log_probs, target), task = _put(rows, mesh)
         if log_probs is not None:
             is_target, floor = describe(log_probs)
         else:
             shape = transition.action.shape
-            known = np.ones(shape, bool), np.full(shape, np.nan, np.float32)
-            is_target, floor = jax.device_put(known, _placement(mesh))
-        count = jax.device_put(np.int32(num_rows), mesh and sharding.replicated(mesh))
+            known = np.broadcast_to(True, shape), np.broadcast_to(np.float32(np.nan), shape)
+            is_target, floor = _put(known, mesh)
+        count: Any = np.int32(num_rows)
+        count = sharding.place(count, sharding.replicated(mesh)) if mesh else jnp.asarray(count)
         target = transition.action if target is None else target
         return Dataset(transition, target, is_target, floor, task, count)
 
@@ -110,6 +113,43 @@ def dataset_shapes(
     return Dataset(transition, action, flag, reward, array(jnp.int32, rows), count)
 
 
+def tasks_of_process(parts: Mapping[str, np.ndarray], num_streams: int, mesh: Mesh) -> np.ndarray:
+    """The tasks of which the devices of this process hold rows, int [N], ascending."""
+    own = [np.array([], int)]
+    for tasks in parts.values():
+        task, _ = _rows(tasks, num_streams, mesh)
+        shares = sharding.split_batch(mesh).addressable_devices_indices_map(task.shape)
+        own += [task[where] for where in shares.values()]
+    return np.unique(np.concatenate(own))
+
+
+def _rows(tasks: np.ndarray, num_streams: int, mesh: Mesh | None) -> tuple[np.ndarray, np.ndarray]:
+    """Task and stream of each row of a part, int [rows]; the last row fills the devices."""
+    num_rows = len(tasks) * num_streams
+    filled = np.minimum(np.arange(_fill(num_rows, mesh)), num_rows - 1)
+    return tasks[filled // num_streams], filled % num_streams
+
+
+class _Rows:
+    """Rows of an array of histories [G, R, ...], gathered when a device asks for its own."""
+
+    def __init__(self, array: np.ndarray, task: np.ndarray, stream: np.ndarray) -> None:
+        """Where in the array the rows are: int [rows]."""
+        self._array, self._task, self._stream = array, task, stream
+        self.shape = (len(task), *array.shape[2:])
+
+    def __getitem__(self, part: Any) -> np.ndarray:
+        rows = part[0]
+        return _typed(self._array[self._task[rows], self._stream[rows]])
+
+
+def _put(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays or `_Rows` on the devices."""
+    if mesh:
+        return sharding.place(tree, sharding.split_batch(mesh))
+    return jax.device_put(jax.tree.map(lambda x: x[:,] if isinstance(x, _Rows) else x, tree))
+
+
 def _placement(mesh: Mesh | None) -> jax.sharding.NamedSharding | None:
     return None if mesh is None else sharding.split_batch(mesh)
 
@@ -121,7 +161,6 @@ def _fill(num_rows: int, mesh: Mesh | None) -> int:
 
 
 def _typed(x: np.ndarray) -> np.ndarray:
-    """Integers as int32: how small a store can keep them depends on their values."""
-    if x.dtype.kind in "iu":
-        return x.astype(np.int32)
-    return x.astype(np.float32) if x.dtype == np.float64 else x
+    """Integers as int32 and real numbers as float32, however small a store keeps them."""
+    kinds = {"i": np.int32, "u": np.int32, "f": np.float32}
+    return x.astype(kinds.get(x.dtype.kind, x.dtype))

@@ -1,11 +1,14 @@
 """Histories that no environment could have made are found before anything is learned."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from compad_jax.envs.protocol import Discrete, EnvSpec
-from compad_jax.types import History
+from compad_jax.types import History, Transition
 
 _TOLERANCE = 0.02  # Of a sum of probabilities whose logarithms are stored in float16.
+_Found = tuple[tuple[int, int], str] | None  # Stream and step, and what is wrong there.
 _KINDS = {"iu": "integers", "f": "real numbers", "b": "truth values"}
 
 
@@ -39,12 +42,36 @@ def find_mistake(history: History, spec: EnvSpec, shape: tuple[int, int, int]) -
         for task in range(len(x)):
             found = _mistake_in(name, x[task], spec)
             if found:
-                (stream, step), text = found
-                return f"{name}: task {task}, stream {stream}, step {step}: {text}"
+                return _located(name, task, found)
+    for task in range(shape[0]):
+        for name, found in _contradictions(history.transition, task, spec.horizon):
+            if found:
+                return _located(name, task, found)
     return None
 
 
-def _mistake_in(name: str, x: np.ndarray, spec: EnvSpec) -> tuple[tuple[int, int], str] | None:
+def _located(name: str, task: int, found: tuple[tuple[int, int], str]) -> str:
+    (stream, step), text = found
+    return f"{name}: task {task}, stream {stream}, step {step}: {text}"
+
+
+def _contradictions(
+    transition: Transition, task: int, horizon: int
+) -> Iterator[tuple[str, _Found]]:
+    """What does not fit together in one task's arrays [R, T, ...], by the array to look at."""
+    arrays = (transition.obs, transition.next_obs, transition.done)
+    obs, next_obs, done = (np.asarray(x[task]) for x in arrays)
+    breaks = (next_obs[:, :-1] != obs[:, 1:]).any(-1) & ~done[:, :-1]
+    yield "next_obs", _first(breaks, next_obs, "is", "the next step's obs, unless done")
+    time = np.arange(done.shape[1])
+    last_end = np.maximum.accumulate(np.where(done, time, -1), axis=1)
+    first = np.full((len(done), 1), -1)
+    steps = time - np.concatenate([first, last_end[:, :-1]], axis=1)  # Of the episode, so far.
+    allowed = f"at most the horizon, {horizon}"
+    yield "done", _first(steps > horizon, steps, "steps without an end of the episode are", allowed)
+
+
+def _mistake_in(name: str, x: np.ndarray, spec: EnvSpec) -> _Found:
     """The first mistake in one task's array [R, T, ...]: its stream and step, and what it is."""
     if name == "log_probs":
         total = np.exp(x.astype(np.float32)).sum(-1)
@@ -54,12 +81,13 @@ def _mistake_in(name: str, x: np.ndarray, spec: EnvSpec) -> tuple[tuple[int, int
     if name in ("obs", "next_obs") and isinstance(spec.obs_space, Discrete):
         return _outside(x, spec.obs_space.sizes)
     if x.dtype.kind == "f":
-        finite = np.isfinite(x).reshape(*x.shape[:2], -1).all(-1)
-        return _first(~finite, x, "is", "finite")
+        # Not larger than float32 either, which they are computed in.
+        finite = (np.abs(x) <= np.finfo(np.float32).max).reshape(*x.shape[:2], -1).all(-1)
+        return _first(~finite, x, "is", "finite, in float32")
     return None
 
 
-def _outside(x: np.ndarray, sizes: tuple[int, ...]) -> tuple[tuple[int, int], str] | None:
+def _outside(x: np.ndarray, sizes: tuple[int, ...]) -> _Found:
     """Integers [R, T, O] that are not in [0, size) of their coordinate."""
     for coordinate, size in enumerate(sizes):
         values = x[..., coordinate]
@@ -69,9 +97,7 @@ def _outside(x: np.ndarray, sizes: tuple[int, ...]) -> tuple[tuple[int, int], st
     return None
 
 
-def _first(
-    wrong: np.ndarray, x: np.ndarray, verb: str, allowed: str
-) -> tuple[tuple[int, int], str] | None:
+def _first(wrong: np.ndarray, x: np.ndarray, verb: str, allowed: str) -> _Found:
     if not wrong.any():
         return None
     stream, step = (int(i) for i in np.argwhere(wrong)[0])

@@ -5,9 +5,10 @@ What is done differently:
 -   All tokens are embedded in one product.
 -   Segments before the last are cut to the length that a compression takes, as they hold no more.
 -   A CPU decodes segments one by one and differentiates each before the next (`scan_sum`), so
-    that activations stay in its cache. An accelerator decodes all segments in one call.
+    that activations stay in its cache. An accelerator decodes all segments in one call, whose
+    dropout masks are not those of `unroll`.
 
-With dropout, `unroll` draws other masks.
+A long window is worked off piece by piece: each begins where the one before ended (`Before`).
 """
 
 from collections.abc import Callable, Iterable
@@ -20,12 +21,19 @@ import jax.numpy as jnp
 
 from compad_jax.backend.scan_sum import scan_sum
 from compad_jax.models.memory.protocol import Memory
-from compad_jax.models.policy import Params, Policy, apply_method
-from compad_jax.models.unroll import Unrolled, cut_gradient, dropout_keys, segments_first
+from compad_jax.models.policy import DropoutKey, Params, Policy, apply_method
+from compad_jax.models.unroll import Unrolled, dropout_keys, segments_first
 from compad_jax.types import Segments
 
 # Logits [..., A] and actions [...] to a loss of each token, [...].
 TokenLoss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+class Before(NamedTuple):
+    """The end of the piece before, whose last segment is the first of this piece."""
+
+    memory: Memory  # With which that segment was decoded.
+    number: jax.Array  # int [], of that segment in its window.
 
 
 class _SegmentGroup(NamedTuple):
@@ -35,7 +43,7 @@ class _SegmentGroup(NamedTuple):
     embeddings: jax.Array  # float [S, B, L, D]
     action: jax.Array  # int [S, B, L]
     weight: jax.Array  # float [S, B, L]
-    key: jax.Array | None  # PRNG keys [S] of the dropout.
+    dropout: DropoutKey | None  # PRNG keys [S], windows [S, B].
 
 
 def unroll_loss(
@@ -45,10 +53,13 @@ def unroll_loss(
     token_loss: TokenLoss,
     weights: jax.Array,
     *,
-    key: jax.Array | None = None,
+    dropout: DropoutKey | None = None,
+    before: Before | None = None,
     all_at_once: bool | None = None,
 ) -> tuple[jax.Array, Unrolled]:
     """As `unroll`, with the weighted sum of a loss of all tokens, to be differentiated.
+
+    Gradients pass through all compressions; `bptt_depth` is for whoever cuts windows in pieces.
 
     Args:
         policy: the policy.
@@ -57,7 +68,9 @@ def unroll_loss(
             `policy.compress_length` tokens.
         token_loss: of `segments.action`.
         weights: of the tokens, [B, S, L]; 0 where there is none.
-        key: PRNG key of the dropout, consumed; None: no dropout.
+        dropout: its key, consumed; None: no dropout.
+        before: where the piece before ended. The first segment is then compressed only: its
+            logits are left out of what is returned, and its weights count for nothing.
         all_at_once: decode all segments in one call, or one by one; None: by the backend.
 
     Returns:
@@ -72,10 +85,17 @@ def unroll_loss(
     # Only the last segment can be longer than what a compression takes.
     short = min(length, policy.compress_length) if policy.config.remembers else length
     compressed = embeddings[:-1, :, :short], mask[:-1, :, :short]
-    memories = _write_all(policy, params, *compressed, key)
+    index = jnp.arange(num_segments)
+    if before is None:
+        first = apply_method(policy, params, "initial_memory", mask.shape[1])
+    else:
+        first, index = before.memory, before.number + index
+    memories = _write_all(policy, params, first, (*compressed, index[:-1]), dropout)
     latents = jax.vmap(lambda memory: apply_method(policy, params, "read", memory))(memories)
-    keys, _ = jax.vmap(lambda index: dropout_keys(key, index))(jnp.arange(num_segments))
+    keys, _ = jax.vmap(lambda index: dropout_keys(dropout, index))(index)
     everything = _SegmentGroup(latents, embeddings, action, weight, keys)
+    if before is not None:
+        everything = jax.tree.map(itemgetter(slice(1, None)), everything)
     if all_at_once is None:
         all_at_once = jax.default_backend() != "cpu"
     sum_of = _sum_at_once if all_at_once else _sum_one_by_one
@@ -93,23 +113,21 @@ def reconstruct_segments(policy: Policy, params: Params, memories: Memory, lengt
 
 
 def _write_all(
-    policy: Policy, params: Params, embeddings: jax.Array, mask: jax.Array, key: jax.Array | None
+    policy: Policy, params: Params, first: Memory, segments: Any, dropout: DropoutKey | None
 ) -> Memory:
-    """The memories before, between and after S - 1 segments [S - 1, B, L, D]: [S, B, ...]."""
+    """The memories before, between and after S - 1 segments, [S, B, ...].
 
-    def write(memory: Memory, segment: Any) -> Memory:
-        segment_embeddings, segment_mask, index = segment
-        _, write_key = dropout_keys(key, index)
-        memory = cut_gradient(policy.config, memory, index)
-        args = memory, segment_embeddings, segment_mask
-        return apply_method(policy, params, "write", *args, dropout=write_key)
+    Segments are embeddings [S - 1, B, L, D], masks [S - 1, B, L] and numbers [S - 1].
+    """
 
     def step(memory: Memory, segment: Any) -> tuple[Memory, Memory]:
-        memory = write(memory, segment)
+        embeddings, mask, index = segment
+        _, write_key = dropout_keys(dropout, index)
+        args = memory, embeddings, mask
+        memory = apply_method(policy, params, "write", *args, dropout=write_key)
         return memory, memory
 
-    first = apply_method(policy, params, "initial_memory", mask.shape[1])
-    _, later = jax.lax.scan(step, first, (embeddings, mask, jnp.arange(len(mask))))
+    _, later = jax.lax.scan(step, first, segments)
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
 
 
@@ -137,11 +155,11 @@ def _sum_at_once(
     policy: Policy, params: Params, token_loss: TokenLoss, group: _SegmentGroup
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and logits [S, B, L, A], all segments decoded as one batch."""
-    key = None if group.key is None else group.key[0]
+    dropout = jax.tree.map(itemgetter(0), group.dropout)
     # Windows first: `Dropout` takes the first axis for the windows of the batch.
-    windows_first = segments_first(group._replace(key=None))
+    windows_first = segments_first(group._replace(dropout=None))
     batch = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), windows_first)
-    loss, logits = _loss(policy, params, token_loss, batch._replace(key=key))
+    loss, logits = _loss(policy, params, token_loss, batch._replace(dropout=dropout))
     return loss, segments_first(logits.reshape(*windows_first.action.shape, logits.shape[-1]))
 
 
@@ -149,8 +167,8 @@ def _loss(
     policy: Policy, params: Params, token_loss: TokenLoss, segment: _SegmentGroup
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and logits [B, L, A] of one segment: the group without its axis S."""
-    latents, embeddings, action, weight, key = segment
-    logits, _ = apply_method(policy, params, "decode", latents, embeddings, dropout=key)
+    latents, embeddings, action, weight, dropout = segment
+    logits, _ = apply_method(policy, params, "decode", latents, embeddings, dropout=dropout)
     return (token_loss(logits, action) * weight).sum(), jax.lax.stop_gradient(logits)
 
 

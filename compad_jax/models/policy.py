@@ -4,7 +4,7 @@ CompAD writes what leaves its window into a memory (`models/memory/`). AD is Com
 memory rule `none`: what leaves its window is gone.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -16,10 +16,17 @@ from compad_jax.envs.protocol import EnvSpec
 from compad_jax.models.memory.protocol import Memory, MemoryFactory, memory_factory
 from compad_jax.models.reconstruction import Reconstructor
 from compad_jax.models.tokens import token_features
-from compad_jax.models.transformer import Block, Linear, causal_mask
+from compad_jax.models.transformer import Block, Linear, causal_mask, windows_variable
 from compad_jax.types import KeyValue, Tokens
 
 Params = Any
+
+
+class DropoutKey(NamedTuple):
+    """What decides which numbers are dropped."""
+
+    key: jax.Array  # PRNG key.
+    window: jax.Array  # int [B], where in the whole batch each window stands.
 
 
 class Policy(nn.Module):
@@ -154,10 +161,11 @@ def make_policy(config: Config, spec: EnvSpec) -> Policy:
 
 
 def apply_method(
-    policy: Policy, params: Params, method: str, *args: Any, dropout: jax.Array | None = None
+    policy: Policy, params: Params, method: str, *args: Any, dropout: DropoutKey | None = None
 ) -> Any:
     """Calls a method of the policy, with dropout if there is a key for it."""
     if dropout is None:
         return policy.apply({"params": params}, *args, method=method)
-    rngs = {"dropout": dropout}
-    return policy.apply({"params": params}, *args, deterministic=False, rngs=rngs, method=method)
+    variables = {"params": params} | windows_variable(dropout.window)
+    rngs = {"dropout": dropout.key}
+    return policy.apply(variables, *args, deterministic=False, rngs=rngs, method=method)

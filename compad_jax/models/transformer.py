@@ -31,19 +31,22 @@ def causal_mask(num_latents: int, length: int) -> jax.Array:
     return (position[None] <= position[:, None]) | (position[None] < num_latents)
 
 
-def _random_bytes(key: jax.Array, shape: tuple[int, ...], first_row: jax.Array | int) -> jax.Array:
+def _random_bytes(key: jax.Array, shape: tuple[int, ...], window: jax.Array) -> jax.Array:
     """Uniform uint8 [shape]: a counter and a key, mixed by two multiplications.
 
-    A row's bytes depend on the key and on the row's place in the global batch only. Much less
-    work than JAX's own generator, whose strength dropout does not need: its masks must be
-    uncorrelated, not unpredictable. Tests hold their statistics.
+    The bytes of a window depend on the key and on its number, int [B], only; each has as many
+    rows of the first axis as any other. Much less work than JAX's own generator, whose strength
+    dropout does not need: its masks must be uncorrelated, not unpredictable. Tests hold their
+    statistics.
 
     Source: the finaliser of MurmurHash3 (Appleby, 2011), keyed before and within.
     """
     first, second = jax.random.key_data(key)
     num_rows, row_size = shape[0], math.prod(shape[1:])
     words = -(-row_size // 4)  # Of a row.
-    counter = jnp.uint32(first_row) * words + jax.lax.iota(jnp.uint32, num_rows * words)
+    words_of_window = num_rows // len(window) * words
+    counter = window.astype(jnp.uint32)[:, None] * words_of_window
+    counter += jax.lax.iota(jnp.uint32, words_of_window)
     word = counter * jnp.uint32(0x9E3779B9) + first
     word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13) ^ second) * jnp.uint32(0xC2B2AE35)
@@ -52,10 +55,9 @@ def _random_bytes(key: jax.Array, shape: tuple[int, ...], first_row: jax.Array |
     return rows[:, :row_size].reshape(shape)
 
 
-def _first_row(num_rows: int) -> jax.Array | int:
-    """Where in the global batch the rows of this device start; 0 where arrays are global."""
-    is_share = "data" in jax.sharding.get_abstract_mesh().manual_axes  # Inside a shard_map.
-    return jax.lax.axis_index("data") * num_rows if is_share else 0
+def windows_variable(window: jax.Array) -> dict[str, dict[str, jax.Array]]:
+    """Variables, for `apply`, that tell every `Dropout` where in the batch its windows stand."""
+    return {"batch": {"window": window}}
 
 
 class Dropout(nn.Module):
@@ -63,7 +65,8 @@ class Dropout(nn.Module):
 
     The rate is rounded to 1/256; what is kept is scaled by exactly the rounded one. The first
     axis is that of the batch, or has it as its slower part ([B * L, ...]): then a window is
-    masked alike however many devices share the batch.
+    masked alike wherever it is worked on, if `windows_variable` says which one it is. Else the
+    rows are those of the whole batch.
     Source: Srivastava et al. (2014), Dropout.
     """
 
@@ -74,8 +77,9 @@ class Dropout(nn.Module):
         if deterministic or not self.rate:
             return x
         dropped = round(self.rate * 256)
-        first_row = _first_row(x.shape[0])
-        kept = _random_bytes(self.make_rng("dropout"), x.shape, first_row) >= dropped
+        assert self.scope is not None
+        window = self.scope.root.get_variable("batch", "window", jnp.arange(x.shape[0]))
+        kept = _random_bytes(self.make_rng("dropout"), x.shape, window) >= dropped
         return jnp.where(kept, x * (256 / (256 - dropped)), jnp.zeros((), x.dtype))
 
 

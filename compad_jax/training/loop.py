@@ -7,16 +7,18 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from compad_jax.backend import sharding
+from compad_jax.backend import processes, sharding
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
 from compad_jax.models import init_params
 from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.criteria import training_criteria
-from compad_jax.training.metrics_log import MetricsLogger, read_metrics
+from compad_jax.training.divergence import marked
+from compad_jax.training.made_of import MadeOf
+from compad_jax.training.metrics_log import open_logger, read_metrics
 from compad_jax.training.progress import Progress, require_finite
 from compad_jax.training.restore import placed_shapes, restore_policy, warm_start
-from compad_jax.training.run_directory import claim_workdir
+from compad_jax.training.run_directory import claimed
 from compad_jax.training.setup import Builders, TrainingSetup, set_up
 from compad_jax.training.signals import Interrupted, stop_requests
 from compad_jax.training.step import TrainState
@@ -41,23 +43,22 @@ def train(
         stopwatch: measures the phases collect and compile, side by side, and train.
 
     Raises:
-        ConfigError: `workdir` holds a run with other settings, or the data are unusable.
+        ConfigError: `workdir` holds a run with other settings or on other histories, another
+            process trains there, or the data are unusable.
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was saved first.
         FloatingPointError: the training diverged; the last checkpoint is from before.
     """
-    claim_workdir(config, workdir)
     stopwatch = stopwatch or Stopwatch()
-    with Checkpoints(workdir) as checkpoints:
+    with claimed(config, workdir), Checkpoints(workdir) as checkpoints:
         if _is_finished(config, workdir, checkpoints, builders):
             print(f"{workdir}: training is finished ({config.train.train_timesteps} steps)")
             return
         mesh = sharding.make_mesh()
-        sharding.check_batch_size(config.train.train_batch_size, mesh)
         setup = set_up(config, mesh, builders, stopwatch)
         state = _restore(config, checkpoints, setup)
         num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
         print(f"{workdir}: {num_parameters:,} parameters, at step {int(state.step)}", flush=True)
-        with stopwatch.phase("train"):
+        with stopwatch.phase("train"), marked(workdir):
             _loop(config, workdir, state, setup, checkpoints)
 
 
@@ -74,7 +75,7 @@ def _is_finished(
 def _restore(config: Config, checkpoints: Checkpoints, setup: TrainingSetup) -> TrainState:
     """The newest saved state, or the first one where there is none."""
     like = _without_params(setup.first_state)
-    restored = checkpoints.restore_latest(placed_shapes(setup.policy), like)
+    restored = checkpoints.restore_latest(placed_shapes(setup.policy), like, setup.made_of)
     if restored:
         _, params, others = restored
         return setup.init(params)._replace(**others)
@@ -97,28 +98,39 @@ def _loop(
         config, setup.policy, setup.sample, setup.datasets, setup.keys.validation
     )
     judge = partial(training_criteria, config=config, num_actions=setup.policy.spec.num_actions)
-    bar = tqdm(total=settings.train_timesteps, initial=step, unit="step", mininterval=1)
-    with bar, MetricsLogger(workdir, step) as logger, stop_requests() as stop:
+    silent, total = not processes.is_primary(), settings.train_timesteps
+    bar = tqdm(total=total, initial=step, unit="step", mininterval=1, disable=silent)
+    agree, stopped_by = processes.Agreement(sharding.make_mesh()), 0
+    processes.barrier("the first step")
+    with bar, open_logger(workdir, step) as logger, stop_requests() as stop:
         progress = Progress(logger, bar, settings.log_every)
         while step < settings.train_timesteps:
             state, metrics = setup.train_steps(state, setup.datasets["train"], setup.keys.steps)
             step += settings.log_every
             progress.push(step, metrics)
-            stopped_by = stop.number  # Read once: a later signal finds the state saved, too.
             is_measured = step == settings.train_timesteps or step % settings.eval_every == 0
             if is_measured:
                 metrics = progress.measure(partial(validate, state.params))
+            # Read once: a later signal finds the state saved, too.
+            stopped_by = agree(stop.number or 0)
             # What was measured is saved, or the best checkpoint could not be kept.
             if is_measured or stopped_by or step % settings.checkpoint_every == 0:
                 progress.flush()
-                logger.write_criteria(step, judge(read_metrics(workdir)))
-                _save(checkpoints, step, state, score(metrics))
+                if processes.is_primary():
+                    logger.write_criteria(step, judge(read_metrics(workdir)))
+                _save(checkpoints, step, state, score(metrics), setup.made_of)
             if stopped_by:
-                message = f"stopped at step {step:,}; all is saved in {workdir}"
-                raise Interrupted(message, stopped_by)
+                break
+    stopped_by = (
+        stopped_by or stop.number or 0
+    )  # Read again: the last save may have taken its time.
+    if stopped_by:
+        raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}", stopped_by)
 
 
-def _save(checkpoints: Checkpoints, step: int, state: TrainState, how_good: float) -> None:
+def _save(
+    checkpoints: Checkpoints, step: int, state: TrainState, how_good: float, made_of: MadeOf
+) -> None:
     """Saves a state that can be gone on from; raises if it diverged."""
     params, others = state.params, _without_params(state)
     # Squared, as the next step will do: what then overflows is lost already.
@@ -126,7 +138,7 @@ def _save(checkpoints: Checkpoints, step: int, state: TrainState, how_good: floa
         squares = [np.square(x, dtype=np.float32) for x in jax.tree.leaves(jax.device_get(params))]
     require_finite(step, "a parameter", *squares)
     require_finite(step, "the optimiser's state", *jax.tree.leaves(jax.device_get(others)))
-    checkpoints.save(step, params, others, how_good)
+    checkpoints.save(step, params, others, how_good, made_of)
 
 
 def _without_params(state: TrainState) -> dict[str, Any]:

@@ -60,44 +60,21 @@ def undo_smoothing(logits: jax.Array, smoothing: float) -> jax.Array:
     return jnp.log(p / p.sum(-1, keepdims=True))
 
 
-def mean_weights(
+def count_true(
     mask: jax.Array, *, axis: tuple[int, ...] | None = None, axis_name: str | None = None
 ) -> jax.Array:
-    """What each true entry of a mask weighs in their mean; 0 for all others.
+    """Counts the true entries of a mask, as the divisor of a mean over them: at least 1.
 
     Args:
         mask: bool [...].
-        axis: to average over; None: all.
-        axis_name: mesh axis that splits the batch. A sum with these weights is then this
-            device's share of the mean: shares, and their gradients, add up over the devices.
+        axis: to count over; None: all.
+        axis_name: mesh axis that splits the batch. All devices are counted then: a sum of one
+            device over this number is its share of the mean, and shares add up.
 
     Returns:
-        float32, as `mask`.
+        float32, without `axis`.
     """
-    weight = mask.astype(jnp.float32)
-    count = weight.sum(axis, keepdims=True)
+    count = mask.astype(jnp.float32).sum(axis)
     if axis_name is not None:
         count = jax.lax.psum(count, axis_name)
-    return weight / jnp.maximum(count, 1)
-
-
-def masked_mean(
-    x: jax.Array,
-    mask: jax.Array,
-    *,
-    axis: tuple[int, ...] | None = None,
-    axis_name: str | None = None,
-) -> jax.Array:
-    """Mean over the true entries of a mask; 0 where there is none.
-
-    Args:
-        x: [...].
-        mask: bool, as `x`.
-        axis: to average over; None: all.
-        axis_name: see `mean_weights`.
-
-    Returns:
-        x without `axis`.
-    """
-    chex.assert_equal_shape([x, mask])
-    return (x * mean_weights(mask, axis=axis, axis_name=axis_name)).sum(axis)
+    return jnp.maximum(count, 1)

@@ -17,7 +17,7 @@ def require_finite(step: int, what: str, *values: Any) -> None:
     if not all(np.isfinite(value).all() for value in values):
         raise FloatingPointError(
             f"the training diverged: {what} is not finite at step {step}; try a lower "
-            "--config.optimizer.lr, in another --workdir"
+            "--config.optimizer.lr: the same --workdir goes on from its last checkpoint"
         )
 
 
@@ -58,6 +58,10 @@ class Progress:
         tokens_per_second = metrics["num_tokens"] * self._steps_a_push / (now - self._time)
         self._time = now
         self._logger.write(step, metrics | {"tokens_per_second": tokens_per_second})
-        shown = {name: f"{metrics[name]:.3f}" for name in ("loss", "floor", "accuracy")}
+        shown = {
+            name: f"{metrics[name]:.3f}"
+            for name in ("loss", "floor", "accuracy")
+            if np.isfinite(metrics[name])  # A floor may not be known.
+        }
         self._bar.set_postfix(shown | {"tokens/s": f"{tokens_per_second:,.0f}"}, refresh=False)
         self._bar.update(step - self._bar.n)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from compad_jax.config.shipped import is_shipped, trained_directory
 from compad_jax.envs import make_env
 from compad_jax.envs.protocol import EnvSpec
 from compad_jax.models import Params, Policy, make_policy, param_shapes
-from compad_jax.training.checkpoints import Checkpoints
+from compad_jax.training.checkpoints import SavedSteps, has_checkpoint
 
 MakePolicy = Callable[[Config, EnvSpec], Policy]
 
@@ -37,8 +38,8 @@ def restore_policy(
         ConfigError: no usable checkpoint is there.
     """
     policy = make_policy(config, make_env(config.env).spec)
-    with Checkpoints(workdir) as checkpoints:
-        step, params = checkpoints.restore_params(placed_shapes(policy), which)
+    with SavedSteps(workdir) as saved:
+        step, params = saved.restore_params(placed_shapes(policy), which)
     return policy, step, params
 
 
@@ -91,16 +92,32 @@ def warm_start(params: Params, config: TrainConfig) -> Params:
     Raises:
         ConfigError: there is no such run, or a shared part has another shape.
     """
-    run = config.init_from
-    path = os.path.join(run, "config.json")
-    if not os.path.exists(path):
-        raise ConfigError(f"train.init_from={run!r}: no trained run is there")
-    old = load_json(path)
+    run, old = config.init_from, _settings_of(config.init_from)
     _, _, trained = restore_policy(old, run, config.init_checkpoint or old.eval.checkpoint)
-    shared = {name: trained[name] for name in params if name in trained}
-    shared["position"] = trained["position"][: len(params["position"])]
+    shared = _shared(params, trained)
     _check_shapes(params, shared, run)
     return {**params, **shared}
+
+
+def check_warm_start(policy: Policy, config: TrainConfig) -> None:
+    """Raises what `warm_start` would, as far as it can be known before anything is restored."""
+    run, old = config.init_from, _settings_of(config.init_from)
+    params, trained = (param_shapes(x) for x in (policy, make_policy(old, make_env(old.env).spec)))
+    _check_shapes(params, jax.eval_shape(partial(_shared, params), trained), run)
+
+
+def _settings_of(run: str) -> Config:
+    """Those of a run directory to start from."""
+    path = os.path.join(run, "config.json")
+    if not (os.path.exists(path) and has_checkpoint(run)):
+        raise ConfigError(f"train.init_from={run!r}: no trained run is there")
+    return load_json(path)
+
+
+def _shared(params: Params, trained: Params) -> Params:
+    """What new parameters take over from trained ones."""
+    shared = {name: trained[name] for name in params if name in trained}
+    return shared | {"position": trained["position"][: len(params["position"])]}
 
 
 def _check_shapes(params: Params, shared: Params, run: str) -> None:

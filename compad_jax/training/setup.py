@@ -9,15 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compad_jax.backend import processes
+from compad_jax.backend.provenance import describe_versions
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
 from compad_jax.envs import make_env
-from compad_jax.envs.split import split_tasks, tasks_of
-from compad_jax.histories.collection import load_histories
-from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets
+from compad_jax.envs.split import choose_tasks, split_tasks, tasks_of
+from compad_jax.histories.collection import load_histories_and_hash
+from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets, tasks_of_process
 from compad_jax.histories.sampler import Sampler, make_sampler
 from compad_jax.models import Params, Policy, init_params, make_policy
 from compad_jax.training.losses import loss_floor
+from compad_jax.training.made_of import MadeOf
 from compad_jax.training.optimizer import make_optimizer
 from compad_jax.training.restore import MakePolicy
 from compad_jax.training.step import TrainState, make_init, make_train_steps
@@ -50,6 +53,7 @@ class TrainingSetup(NamedTuple):
     train_steps: TrainSteps  # Compiled.
     datasets: dict[str, Dataset]  # See `load_datasets`.
     keys: Keys
+    made_of: MadeOf
 
 
 def set_up(
@@ -72,20 +76,23 @@ def set_up(
     dataset = dataset_shapes(config, env.spec, num_tasks, mesh)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
     init = make_init(optimizer, mesh)
+    steps = make_train_steps(policy, optimizer, sample, config, mesh)
 
     @stopwatch.phase("compile")
     def compile_steps() -> tuple[TrainState, TrainSteps]:
         state = init(init_params(policy, keys.params))
-        train_steps = make_train_steps(policy, optimizer, sample, config, mesh)
-        return state, train_steps.lower(state, dataset, keys.steps).compile()
+        return state, steps.lower(state, dataset, keys.steps).compile()
 
     # The main thread collects: that may take minutes, and only there can Ctrl-C stop it.
     with ThreadPoolExecutor(1) as pool:
         compiled = pool.submit(compile_steps)
+        if processes.count() > 1:  # All of them must start all programs in one order.
+            compiled.result()
         with stopwatch.phase("collect"):
-            datasets = load_datasets(config, mesh)
+            datasets, store_hash = _load_datasets_and_hash(config, mesh)
         state, train_steps = compiled.result()
-    return TrainingSetup(policy, sample, init, state, train_steps, datasets, keys)
+    made_of = MadeOf(store_hash, mesh.size, describe_versions())
+    return TrainingSetup(policy, sample, init, state, train_steps, datasets, keys, made_of)
 
 
 def make_keys(config: Config) -> Keys:
@@ -106,7 +113,18 @@ def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]
         Datasets train, validation and held_out; they share no task. Only `train` is
         learned from, only `validation` chooses a checkpoint; `held_out` is reported.
     """
-    history = load_histories(config)
-    split = split_tasks(history.transition.action.shape[0], config.env)
+    return _load_datasets_and_hash(config, mesh)[0]
+
+
+def _load_datasets_and_hash(
+    config: Config, mesh: jax.sharding.Mesh
+) -> tuple[dict[str, Dataset], str]:
+    """As `load_datasets`; returns also what identifies the histories."""
+    env, tasks = config.env, None
+    num_tasks = len(choose_tasks(make_env(env).num_tasks, env.num_tasks))
+    parts = split_tasks(num_tasks, env)._asdict()
+    if processes.count() > 1:
+        tasks = tasks_of_process(parts, config.source.num_streams, mesh)
+    history, store_hash = load_histories_and_hash(config, tasks)
     floor_fn = partial(loss_floor, smoothing=config.optimizer.label_smoothing)
-    return make_datasets(history, split._asdict(), floor_fn, mesh)
+    return make_datasets(history, parts, floor_fn, mesh, tasks), store_hash

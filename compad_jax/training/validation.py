@@ -19,7 +19,7 @@ from compad_jax.evaluation.statistics import mean_fraction
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler
 from compad_jax.models import Params, Policy
-from compad_jax.training.step import make_measure
+from compad_jax.training.step import count_parts, make_measure
 from compad_jax.types import Segments
 
 Metrics = dict[str, Any]
@@ -50,7 +50,8 @@ def make_validation(
         `validation_return_greedy` and `_sample`; where no optimum is known, as it is,
         `validation_mean_return_greedy` and `_sample`.
     """
-    measure = make_measure(policy, config.optimizer.label_smoothing)
+    num_parts = count_parts(config.train, sharding.make_mesh())
+    measure = make_measure(policy, config.optimizer.label_smoothing, num_parts)
     batches = _draw_batches(config, sample, datasets, key)
     play = _make_play(config, policy) if config.train.validation_episodes else None
 
@@ -58,7 +59,7 @@ def make_validation(
         metrics: Metrics = {
             f"{name}_{metric}": value
             for name, segments in batches.items()
-            for metric, value in measure(params, segments).items()
+            for metric, value in jax.tree.map(sharding.fetch, measure(params, segments)).items()
         }
         return metrics | (play(params) if play else {})
 
@@ -103,7 +104,7 @@ def _draw_batches(
     def spaced(dataset: Dataset) -> Dataset:
         rows = np.linspace(0, dataset.num_rows - 1, num_rows).round().astype(int)
         whole = dataset._replace(num_rows=dataset.task)  # So that all have rows.
-        whole = jax.tree.map(lambda x: np.asarray(x)[rows], whole)
+        whole = jax.tree.map(lambda x: sharding.fetch_rows(x, rows), whole)
         return whole._replace(num_rows=jnp.int32(num_rows))
 
     return {name: draw(spaced(datasets[name])) for name in ("validation", "held_out")}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from compad_jax.backend import sharding
-from compad_jax.backend.scan_sum import scan_sum
+from compad_jax.backend.scan_sum import scan_sum, scan_sum_with_carry
 
 _PARAMS = {"used": jnp.array([0.5, -1.0]), "unused": jnp.ones(3)}
 _ITEMS = jnp.linspace(-1.0, 1.0, 8).reshape(4, 2)
@@ -92,3 +92,27 @@ def test_works_on_the_share_of_a_device():
     )
     expected = jax.grad(lambda p: _plainly(p, items, labels)[0])(_PARAMS)
     chex.assert_trees_all_close(jax.jit(sharded)(_PARAMS, items, labels), expected, rtol=1e-5)
+
+
+def test_a_carry_is_handed_on_and_not_differentiated():
+    def term(params, item, label, carry):
+        value, others = _term(params, item, label)
+        return carry * value, (others, carry + value)
+
+    def plainly(params, carry):
+        total = 0.0
+        for item, label in zip(_ITEMS, _LABELS, strict=True):
+            value, _ = _term(params, item, label)
+            total += jax.lax.stop_gradient(carry) * value
+            carry += value
+        return total
+
+    def scanned(params, carry):
+        return scan_sum_with_carry(term, params, _ITEMS, _LABELS, carry)[0]
+
+    found, expected = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(_PARAMS, jnp.array(0.5))
+        for f in (scanned, plainly)
+    )
+    chex.assert_trees_all_close(found, expected, rtol=1e-5)
+    assert found[1][1] == 0

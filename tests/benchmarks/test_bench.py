@@ -16,6 +16,7 @@ _TINY = Scale(
     environments=8,
     long_environments=8,
     long_steps=800,
+    window_lengths=(60, 120),
     matmul_size=16,
     copy_bytes=4096,
     original="",
@@ -36,7 +37,12 @@ def results():
 @pytest.mark.slow
 def test_every_measurement_says_what_it_is(results):
     found = {name: list(p["measurements"]) for name, p in results["suites"].items()}
-    assert found == {"train": ["step"], "act": ["rollout", "long rollout"], "collect": ["mbie_eb"]}
+    assert found == {
+        "train": ["step"],
+        "long": ["windows of 60", "windows of 120"],
+        "act": ["rollout", "long rollout"],
+        "collect": ["mbie_eb"],
+    }
     for part in results["suites"].values():
         for facts in part["measurements"].values():
             assert 0 < facts["rate"]["low"] <= facts["rate"]["median"] <= facts["rate"]["high"]
@@ -56,6 +62,7 @@ def test_items_are_what_a_call_gets_done(results):
     assert items["step"] == 2 * 8 * (8 + 8 + 9)
     assert items["rollout"] == 8 * 4 * 10
     assert items["long rollout"] == 800
+    assert (items["windows of 60"], items["windows of 120"]) == (8 * 60, 8 * 120)
     assert items["mbie_eb"] == 25 * 4 * 60
     late = results["suites"]["act"]["measurements"]["long rollout"]["late_to_early"]
     assert late["median"] > 0

@@ -1,7 +1,9 @@
 """The command line: both forms of arguments, and one line for every mistake."""
 
 import glob
+import io
 import os
+import sys
 
 import pytest
 
@@ -100,6 +102,37 @@ def test_default_workdir(overrides, expected):
     assert arguments.workdir == expected
 
 
+def test_a_long_default_name_is_cut_and_still_its_own():
+    """File systems take names of 255 bytes; letters may have several."""
+    folders = {
+        _parse("--config", _FILE, f"--config.data.dir={'ä' * 300}{end}").workdir for end in "abc"
+    }
+    assert len(folders) == 3
+    for folder in folders:
+        assert folder.startswith("runs/debug,data.dir=ää")
+        assert 100 < len(os.fsencode(os.path.basename(folder))) < 200
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    arguments = _parse("--config", _FILE, "--workdir=~/run", "--init_from", "~/ad")
+    assert arguments.workdir == "/home/somebody/run"
+    assert arguments.config.train.init_from == "/home/somebody/ad"
+    assert load_config(_FILE, ["data.dir=~/store"]).data.dir == "/home/somebody/store"
+    arguments = _parse("--compare", "~/a", "~/b", "--workdir=~/c")
+    assert arguments.compare == ("/home/somebody/a", "/home/somebody/b")
+    assert arguments.workdir == "/home/somebody/c"
+    with pytest.raises(ConfigError, match=r"^'/home/somebody/run': no such agent"):
+        _parse("--checkpoint=~/run")
+
+
+def test_the_exit_code_of_a_stopped_training_is_no_setting():
+    arguments = _parse("--config", _FILE, "--stopped_exit_code", "75")
+    assert arguments.stopped_exit_code == 75
+    assert (arguments.config, arguments.workdir) == (load_config(_FILE), "runs/debug")
+    assert _parse("--config", _FILE).stopped_exit_code is None
+
+
 def test_every_config_file_loads():
     paths = glob.glob("configs/**/*.py", recursive=True)
     assert {"configs/small.py", "configs/original/new.py"} <= set(paths)
@@ -125,7 +158,14 @@ _MISTAKES = [
     (("--config", "configs"), "--config configs: no such file"),
     (("--config", _FILE, "stray"), "stray argument 'stray': write --name=value"),
     (("--config", _FILE, "--", "stray"), "stray argument 'stray': write --name=value"),
-    (("--config", _FILE, "--config.data.whole_history", "False"), "stray argument 'False'"),
+    (
+        ("--config", _FILE, "--config.data.whole_history", "False"),
+        "stray argument 'False': write --config.data.whole_history=False",
+    ),
+    (("--config", _FILE, "--workdir=a", "b"), "stray argument 'b': write --name=value"),
+    (("--config", _FILE, "--stopped_exit_code=0"), "flag --stopped_exit_code=0: "),
+    (("--config", _FILE, "--stopped_exit_code=256"), "flag --stopped_exit_code=256: "),
+    (("--config", _FILE, "--stopped_exit_code=x"), "flag --stopped_exit_code=x: "),
     (("--config", _FILE, "--foo=1"), "Unknown command line flag 'foo'"),
     (("--config", _FILE, "--workdir"), "Missing value for flag --workdir"),
     (("--compare",), "--compare: name at least two run directories"),
@@ -232,6 +272,37 @@ def test_a_mistake_found_later_ends_likewise(monkeypatch, capsys):
 
     code, text = _run(monkeypatch, capsys, ["--config", _FILE], main)
     assert (code, text) == (2, "error: the store is damaged\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (PermissionError(13, "Permission denied", "runs/a"), "runs/a: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("cannot\nbe read"), "cannot be read"),
+    ],
+)
+def test_what_the_file_system_refuses_is_one_line_and_exit_code_1(monkeypatch, capsys, error, text):
+    def main(arguments):
+        raise error
+
+    code, shown = _run(monkeypatch, capsys, ["--config", _FILE], main)
+    assert (code, shown) == (1, f"error: {text}\n")
+
+
+def test_a_system_without_posix_is_told_at_once(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    code, shown = _run(monkeypatch, capsys, [], lambda _: pytest.fail("must not run"))
+    assert code == 2
+    assert shown.startswith("error: this system has no fcntl: the programs run on Linux and macOS")
+
+
+def test_a_terminal_may_know_ascii_only(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr("sys.argv", ["train_main.py", "--config", _FILE])
+    run_program(lambda _: print("70\u201380%"))
+    assert stream.buffer.getvalue() == rb"70\u201380%" + b"\n"  # Written without waiting.
 
 
 def test_bugs_keep_their_traceback(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 from compad_jax.diagnose.data import Draws
 from compad_jax.diagnose.policy import describe_policy, gradient_norms, token_losses
-from compad_jax.training.step import loss_fn
+from compad_jax.training.objective import loss_fn
 from tests.builders import cut, make_model, random_transitions
 
 

@@ -45,7 +45,8 @@ def noise_source(monkeypatch):
             obs = jnp.broadcast_to(task, (*shape, 2))
             step = jnp.arange(np.prod(shape), dtype=jnp.uint32).reshape(shape)
             action = ((jax.random.key_data(key).sum() + step) * jnp.uint32(2654435761) >> 20) % 5
-            transition = Transition(obs, action, action * reward, obs, action == 0)
+            done = (step + 1) % env.spec.horizon == 0
+            transition = Transition(obs, action, action * reward, obs, done)
             return History(transition, jnp.full((*shape, 5), -jnp.log(5.0)))
 
         return learn
@@ -83,7 +84,7 @@ def test_sharing_tasks_over_devices_changes_nothing(config, noise_source, monkey
     mesh = jax.make_mesh(
         (num_devices,), ("data",), (AxisType.Auto,), devices=jax.devices()[:num_devices]
     )
-    monkeypatch.setattr(collection.sharding, "make_mesh", lambda: mesh)
+    monkeypatch.setattr(collection.sharding, "make_local_mesh", lambda: mesh)
     chex.assert_trees_all_equal(collection.collect(config), expected)
 
 
@@ -106,6 +107,17 @@ def test_collects_once_then_reads(config, noise_source, tmp_path, monkeypatch, c
     assert not capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"source\.seed 0, now 1"):
         collection.load_histories(override(config, source={"seed": 1}))
+
+
+def test_what_a_source_of_ones_own_gets_wrong_makes_no_store(
+    config, noise_source, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    noise_source(np.nan)
+    message = r"^source\.name='mbie_eb': makes impossible reward: task 0, stream 0, step 0: is nan"
+    with pytest.raises(ConfigError, match=message):
+        collection.load_histories(config)
+    assert not list(tmp_path.rglob("manifest.json"))
 
 
 def test_of_two_at_once_one_collects_and_both_read(config, noise_source, tmp_path, monkeypatch):

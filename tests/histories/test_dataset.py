@@ -1,6 +1,7 @@
 """Which histories reach the device, as what, and in which batches."""
 
 from functools import partial
+from unittest import mock
 
 import chex
 import jax
@@ -11,7 +12,13 @@ import pytest
 from compad_jax.backend import sharding
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
-from compad_jax.histories.dataset import dataset_shapes, is_informative, make_datasets
+from compad_jax.histories import dataset as dataset_module
+from compad_jax.histories.dataset import (
+    dataset_shapes,
+    is_informative,
+    make_datasets,
+    tasks_of_process,
+)
 from compad_jax.histories.sampler import SegmentPlan, plan_segments, sample_segments
 from compad_jax.training.losses import loss_floor
 from compad_jax.training.setup import load_datasets
@@ -112,6 +119,26 @@ def test_devices_share_the_rows_and_the_windows_are_the_same():
     rows = np.asarray(segments.action[:, 0, 0]) // 10
     assert set(rows) == {0, 1, 2, 6, 7, 8, 15, 16, 17}
     np.testing.assert_allclose(np.bincount(rows)[[0, 17]], 400 / 9, rtol=0.5)
+
+
+def test_a_process_needs_the_tasks_of_its_rows_only():
+    """One that has the third and fourth of eight devices: rows 4 to 7 of nine, two a device."""
+    mesh, parts = sharding.make_mesh(), {"a": np.array([5, 0, 2]), "b": np.array([4])}
+    assert set(tasks_of_process(parts, 3, mesh)) == {0, 2, 4, 5}  # It has all devices.
+    placement = mock.Mock()
+    placement.addressable_devices_indices_map = lambda shape: {
+        i: (slice(i * shape[0] // 8, (i + 1) * shape[0] // 8),) for i in (2, 3)
+    }
+    with mock.patch.object(dataset_module.sharding, "split_batch", lambda _: placement):
+        np.testing.assert_array_equal(tasks_of_process(parts, 3, mesh), [0, 2, 4])
+        np.testing.assert_array_equal(tasks_of_process({"a": parts["a"]}, 3, mesh), [0, 2])
+
+
+def test_datasets_are_the_same_from_the_tasks_they_need():
+    mesh, parts, read = sharding.make_mesh(), {"": np.array([5, 2])}, np.array([2, 3, 5])
+    some = jax.tree.map(lambda x: x[read], _history())
+    expected = make_datasets(_history(), parts, _FLOOR, mesh)[""]
+    chex.assert_trees_all_equal(make_datasets(some, parts, _FLOOR, mesh, read)[""], expected)
 
 
 def test_held_out_tasks_are_in_no_training_batch(debug_config, tmp_path):

@@ -1,7 +1,7 @@
 """Histories on disk: whole and as asked for, or refused."""
 
-import errno
 import glob
+import hashlib
 import json
 import os
 
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from compad_jax.backend import files
 from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError
 from compad_jax.histories import store
@@ -76,7 +77,7 @@ def test_round_trip(directory):
     hnp.arrays(np.int32, hnp.array_shapes(max_dims=2), elements=st.integers(-(2**31), 2**31 - 1))
 )
 def test_compact_integers_keep_their_values(array):
-    compact = store._compact(array)
+    compact = store.compact(array)
     assert compact.dtype.itemsize <= array.dtype.itemsize
     np.testing.assert_array_equal(compact, array)
 
@@ -174,8 +175,22 @@ def test_a_folder_without_a_whole_manifest_is_no_store(directory, content):
         os.remove(path)
     else:
         _rewrite(path, lambda _: content)
-    with pytest.raises(ConfigError, match="is not a store of histories"):
+    with pytest.raises(ConfigError, match="is not a store of histories") as error:
         store.read_store(directory, _ORIGIN)
+    assert directory in str(error.value)
+    assert "delete" not in str(error.value)  # It may be anybody's.
+
+
+@pytest.mark.parametrize("changes", [{"arrays": {}}, {"versions": {"jax": "9"}}])
+def test_a_store_is_known_by_its_arrays(directory, tmp_path, changes):
+    before = store.hash_store(directory)
+    path = os.path.join(directory, "manifest.json")
+    with open(path, encoding="utf-8") as file:
+        manifest = json.load(file)
+    files.write_json(path, manifest | changes)
+    assert (store.hash_store(directory) == before) == ("versions" in changes)
+    store.write_store(str(tmp_path / "other"), _history(seed=1), _ORIGIN)
+    assert store.hash_store(str(tmp_path / "other")) != before
 
 
 def test_another_format_version_is_refused(directory, monkeypatch):
@@ -186,7 +201,7 @@ def test_another_format_version_is_refused(directory, monkeypatch):
 
 @pytest.mark.parametrize("fails_at", [1, 4, len(_ARRAYS)])
 def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fails_at):
-    path, calls, real_open = str(tmp_path / "histories"), [], store._open
+    path, calls, real_open = str(tmp_path / "histories"), [], store.open_array
 
     def open_until_the_disk_is_full(*arguments):
         calls.append(arguments)
@@ -195,24 +210,30 @@ def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fa
         return real_open(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_open", open_until_the_disk_is_full)
+        patch.setattr(store, "open_array", open_until_the_disk_is_full)
         with pytest.raises(OSError, match="no space"):
             store.write_store(path, _history(seed=1), _ORIGIN)
-    assert os.listdir(tmp_path) == ["histories.partial"]
-
-    store.write_store(path, _history(), _ORIGIN)  # What is left over does not disturb.
+    assert os.listdir(tmp_path) == []
+    store.write_store(path, _history(), _ORIGIN)
     assert os.listdir(tmp_path) == ["histories"]
     action = store.read_store(path, _ORIGIN).transition.action
     np.testing.assert_array_equal(action, _history().transition.action)
 
 
-def test_a_half_written_store_is_ignored_and_replaced(tmp_path):
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     path = str(tmp_path / "histories")
-    os.makedirs(f"{path}.partial/obs")
-    with open(f"{path}.partial/obs/.zarray", "w", encoding="utf-8") as file:
-        file.write("cut off")
-    store.write_store(path, _history(), _ORIGIN)
-    assert os.listdir(tmp_path) == ["histories"]
+    ours = files.temporary_name(path)
+    others = [
+        f"{path}.partial",
+        files.temporary_name(str(tmp_path / "mine")),
+        f"{path}.abc.partial",
+    ]
+    for folder in (ours, *others):
+        os.makedirs(f"{folder}/obs")
+    with store.making(path):
+        store.write_store(path, _history(), _ORIGIN)
+    left = {os.path.join(tmp_path, name) for name in os.listdir(tmp_path)}
+    assert left == {path, *others}
     store.read_store(path, _ORIGIN)
 
 
@@ -282,13 +303,30 @@ def test_an_array_that_the_manifest_does_not_list_is_missed(directory):
         store.read_store(directory, _ORIGIN)
 
 
-def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
+def test_some_tasks_are_read_alone(directory):
+    """Damage elsewhere does not matter to them; damage of theirs does."""
+    chosen = np.array([0, 2])
+    (other,) = glob.glob(os.path.join(directory, "reward", "1.*"))
+    os.remove(other)
+    read = store.read_store(directory, _ORIGIN, chosen)
+    for name, array in _leaves(_history()).items():
+        np.testing.assert_array_equal(_leaves(read)[name], array[chosen], err_msg=name)
+    with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
+        store.read_store(directory, _ORIGIN, np.array([0, 1]))
 
-    monkeypatch.setattr(store.fcntl, "flock", refuse)
-    with (
-        pytest.raises(ConfigError, match=r"histories\.lock: cannot be locked \(No locks available"),
-        store.exclusive(str(tmp_path / "histories")),
-    ):
-        pass
+
+def test_a_store_with_one_checksum_an_array_is_still_read(directory):
+    """As earlier versions wrote them."""
+    path = os.path.join(directory, "manifest.json")
+    with open(path, encoding="utf-8") as file:
+        manifest = json.load(file)
+    for name, array in _leaves(store.read_store(directory, _ORIGIN)).items():
+        manifest["arrays"][name]["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(manifest, file)
+    whole, part = (store.read_store(directory, _ORIGIN, x) for x in (None, np.array([1])))
+    np.testing.assert_array_equal(whole.transition.reward, _history().transition.reward)
+    np.testing.assert_array_equal(part.transition.reward, _history().transition.reward[1:2])
+    os.remove(_chunk(directory, "reward"))
+    with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
+        store.read_store(directory, _ORIGIN, np.array([1]))

@@ -20,9 +20,11 @@ def _history():
     obs = rng.integers((9, 4), size=(*_SHAPE, 2)).astype(np.int8)
     action = rng.integers(5, size=_SHAPE).astype(np.int8)
     reward = rng.normal(size=_SHAPE).astype(np.float32)
+    done = np.broadcast_to(np.arange(_SHAPE[-1]) % 5 == 4, _SHAPE).copy()
+    next_obs = np.where(done[..., None], obs, np.roll(obs, -1, axis=2))
     log_probs = np.log(rng.dirichlet(np.ones(5) / 2, _SHAPE)).astype(np.float16)
     log_probs[0, 0, 0] = [0, -np.inf, -np.inf, -np.inf, -np.inf]
-    return History(Transition(obs, action, reward, obs.copy(), reward > 1), log_probs)
+    return History(Transition(obs, action, reward, next_obs, done), log_probs)
 
 
 def _with(name, value):
@@ -52,6 +54,7 @@ def test_good_histories_pass():
         ("action", -1, "is -1; must be in [0, 5)"),
         ("reward", np.nan, "is nan; must be finite"),
         ("reward", -np.inf, "is -inf; must be finite"),
+        ("next_obs", (8, 3), "is [8 3]; must be the next step's obs, unless done"),
         ("log_probs", np.nan, "probabilities sum to nan; must be 1"),
         ("log_probs", np.inf, "probabilities sum to inf; must be 1"),
         ("log_probs", np.log(0.21), "probabilities sum to 1.05"),
@@ -65,6 +68,25 @@ def test_bad_values_are_named_with_their_place(name, value, text):
     assert mistake.startswith(f"{name}: task 2, stream 1, step 7: ")
     assert text in mistake
     assert "\n" not in mistake
+
+
+@pytest.mark.parametrize(("dtype", "reward"), [(np.float16, np.inf), (np.float64, 1e39)])
+def test_rewards_must_be_finite_in_the_type_of_the_computation(dtype, reward):
+    history = _with("reward", _history().transition.reward.astype(dtype))
+    assert find_mistake(history, _SPEC, _SHAPE) is None
+    history.transition.reward[_PLACE] = reward
+    assert "step 7: is " in find_mistake(history, _SPEC, _SHAPE)
+
+
+def test_episodes_end_at_the_horizon():
+    history = _history()
+    history.transition.done[2, 1, 4] = False
+    history.transition.next_obs[2, 1, 4] = history.transition.obs[2, 1, 5]
+    assert find_mistake(history, _SPEC, _SHAPE) == (
+        "done: task 2, stream 1, step 5: steps without an end of the episode are 6; must be at "
+        "most the horizon, 5"
+    )
+    assert find_mistake(history, _SPEC._replace(horizon=10), _SHAPE) is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +114,8 @@ def test_real_valued_observations_must_be_finite():
     assert find_mistake(_history(), spec, _SHAPE) == "obs: has type int8; must be real numbers"
     obs = np.random.default_rng(1).normal(size=(*_SHAPE, 2)).astype(np.float32)
     history = _history()
-    history = history._replace(transition=history.transition._replace(obs=obs, next_obs=obs))
+    next_obs = np.roll(obs, -1, axis=2)
+    history = history._replace(transition=history.transition._replace(obs=obs, next_obs=next_obs))
     assert find_mistake(history, spec, _SHAPE) is None
     obs[(*_PLACE, 1)] = np.nan
     mistake = find_mistake(history, spec, _SHAPE)

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from compad_jax.models import unroll, unroll_loss
+from compad_jax.models import Before, DropoutKey, unroll, unroll_loss
 from compad_jax.training.losses import smoothed_cross_entropy
 from tests.builders import cut, make_model, override, random_transitions
 from tests.models.rules import RULES, make_rule_model
@@ -79,10 +79,6 @@ def test_every_layout(debug_config, rule, compress, lengths):
     _check(*make_rule_model(debug_config, rule, compress), lengths)
 
 
-def test_truncated_gradients(debug_config):
-    _check(*make_rule_model(debug_config, "slot_gate", bptt_depth=2), [5, 5, 5, 5])
-
-
 @pytest.mark.parametrize("all_at_once", [True, False])
 def test_no_gradient_flows_through_the_logits_beside_a_loss(debug_config, all_at_once):
     policy, params = make_model(debug_config)
@@ -134,7 +130,26 @@ def test_dropout_depends_on_the_key(debug_config):
     batch = _make_batch(policy, [10, 10])
     run = jax.jit(partial(unroll_loss, policy), static_argnums=2)
     segments, weights = batch
-    keys = [jax.random.key(k) for k in (0, 0, 1)]
-    a, b, c = (run(params, segments, _token_loss, weights, key=k)[1].logits for k in keys)
+    keys = [DropoutKey(jax.random.key(k), jnp.arange(_BATCH)) for k in (0, 0, 1)]
+    a, b, c = (run(params, segments, _token_loss, weights, dropout=k)[1].logits for k in keys)
     chex.assert_trees_all_equal(a, b)
     assert jnp.abs(a - c).max() > 1e-3
+
+
+@pytest.mark.parametrize("all_at_once", [True, False])
+def test_a_piece_goes_on_where_the_one_before_ended(debug_config, all_at_once):
+    policy, params = make_rule_model(debug_config, "slot_gate")
+    segments, weights = _make_batch(policy, [5, 3, 5, 12])
+    run = partial(unroll_loss, policy, params, token_loss=_token_loss, all_at_once=all_at_once)
+    whole, (logits, memories) = run(segments, weights=weights)
+    first, last = (jax.tree.map(lambda x, s=s: x[:, s], (segments, weights)) for s in _CUTS)
+    loss, _ = run(first[0], weights=first[1])
+    before = Before(jax.tree.map(lambda x: x[1], memories), jnp.array(1))
+    other_loss, (other_logits, other_memories) = run(last[0], weights=last[1], before=before)
+    chex.assert_trees_all_close(loss + other_loss, whole, rtol=1e-5)
+    chex.assert_trees_all_close(other_logits, logits[:, 2:], rtol=1e-5, atol=1e-5)
+    expected = jax.tree.map(lambda x: x[1:], memories)
+    chex.assert_trees_all_close(other_memories, expected, rtol=1e-5, atol=1e-5)
+
+
+_CUTS = slice(0, 2), slice(1, 4)  # The second segment ends one piece and begins the next.

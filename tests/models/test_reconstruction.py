@@ -4,7 +4,7 @@ import numpy as np
 
 from compad_jax.envs import make_env
 from compad_jax.models import reconstruction_loss
-from compad_jax.training.step import loss_fn
+from compad_jax.training.objective import loss_fn
 from tests.builders import cut, make_model, override, random_transitions
 
 

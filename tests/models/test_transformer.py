@@ -10,6 +10,7 @@ from compad_jax.models.transformer import (
     Dropout,
     _random_bytes,
     causal_mask,
+    windows_variable,
 )
 
 
@@ -54,7 +55,7 @@ def test_masks_of_neighbouring_keys_are_uncorrelated():
 
 
 def test_every_byte_is_as_likely():
-    values = np.asarray(_random_bytes(jax.random.key(3), (1001, 1003), 0))
+    values = np.asarray(_random_bytes(jax.random.key(3), (1001, 1003), jnp.arange(1001)))
     counts = np.bincount(values.ravel(), minlength=256)
     expected = values.size / 256
     chi_squared = ((counts - expected) ** 2 / expected).sum()
@@ -62,18 +63,24 @@ def test_every_byte_is_as_likely():
 
 
 @pytest.mark.parametrize("shape", [(8, 6), (8, 3, 5), (24, 6)])  # Also of an odd size, and flat.
-def test_a_window_is_masked_alike_on_any_number_of_devices(shape):
-    def mask(x):
+def test_a_window_is_masked_alike_wherever_it_is_worked_on(shape):
+    def mask(x, window):
         rngs = {"dropout": jax.random.key(3)}
-        return Dropout(0.5).apply({}, x, deterministic=False, rngs=rngs) == 0
+        variables = windows_variable(window)
+        return Dropout(0.5).apply(variables, x, deterministic=False, rngs=rngs) == 0
 
-    alone = np.asarray(jax.jit(mask)(jnp.ones(shape)))
+    windows = jnp.arange(8)
+    alone = np.asarray(jax.jit(mask)(jnp.ones(shape), windows))
+    without = Dropout(0.5).apply(
+        {}, jnp.ones(shape), deterministic=False, rngs={"dropout": jax.random.key(3)}
+    )
+    np.testing.assert_array_equal(without == 0, alone)
     assert len({row.tobytes() for row in alone}) > 0.8 * len(alone)  # Nor are windows alike.
-    for num_devices in (2, 8):
-        mesh = jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), "data")
-        split = jax.sharding.PartitionSpec("data")
-        shared = jax.shard_map(mask, mesh=mesh, in_specs=split, out_specs=split)
-        np.testing.assert_array_equal(jax.jit(shared)(jnp.ones(shape)), alone)
+    rows = shape[0] // 8
+    for some in ([0], [5, 2], [7, 6, 5, 4, 3, 2, 1, 0]):
+        part = mask(jnp.ones((len(some) * rows, *shape[1:])), jnp.array(some))
+        expected = alone.reshape(8, rows, *shape[1:])[np.array(some)].reshape(part.shape)
+        np.testing.assert_array_equal(part, expected)
 
 
 def test_positions_that_are_only_attended_to_change_nothing_else(debug_config):

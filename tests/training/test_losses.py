@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from compad_jax.training.losses import (
+    count_true,
     loss_floor,
-    masked_mean,
     smoothed_cross_entropy,
     undo_smoothing,
 )
@@ -130,26 +130,16 @@ def test_undoing_leaves_a_uniform_prediction_usable():
             np.testing.assert_allclose(policy, 1 / len(logits), rtol=1e-3)
 
 
-def test_masked_mean():
-    x = jnp.array([[1.0, 2.0, 100.0], [3.0, 100.0, 100.0]])
+def test_count_true():
     mask = jnp.array([[True, True, False], [True, False, False]])
-    assert masked_mean(x, mask) == 2
-    np.testing.assert_array_equal(masked_mean(x, mask, axis=1), [1.5, 3])
-    np.testing.assert_array_equal(masked_mean(x, mask, axis=0), [2, 2, 0])  # Not 0 / 0.
-    with pytest.raises(AssertionError):
-        masked_mean(x, mask[:1])
+    assert count_true(mask) == 3
+    np.testing.assert_array_equal(count_true(mask, axis=(1,)), [2, 1])
+    np.testing.assert_array_equal(count_true(mask, axis=(0,)), [2, 1, 1])  # A divisor: never 0.
 
 
-def test_masked_mean_passes_no_gradient_to_padding():
-    mask = jnp.array([True, True, False])
-    gradient = jax.grad(lambda x: masked_mean(x, mask))(jnp.array([1.0, 2.0, 3.0]))
-    np.testing.assert_array_equal(gradient, [0.5, 0.5, 0])
-
-
-def test_shares_of_the_devices_add_up_to_the_masked_mean():
+def test_shares_of_the_devices_add_up_to_the_mean():
     """They have unequal numbers of tokens, so a mean of means would be another number."""
     x = jnp.array([[1.0, 2.0, 3.0], [6.0, 7.0, 8.0]])
     mask = jnp.array([[True, True, True], [True, False, False]])
-    share = jax.vmap(lambda x, m: masked_mean(x, m, axis_name="data"), axis_name="data")
+    share = jax.vmap(lambda x, m: (x * m).sum() / count_true(m, axis_name="data"), axis_name="data")
     np.testing.assert_allclose(share(x, mask), [6 / 4, 6 / 4])
-    assert share(x, mask).sum() == masked_mean(x, mask)

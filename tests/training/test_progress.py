@@ -58,6 +58,16 @@ def test_measuring_is_off_the_clock(clock, log):
     assert [("validation_loss" in metrics) for _, metrics in log] == [False, True, False]
 
 
+def test_the_bar_does_not_show_what_is_not_known(clock, log):
+    bar, shown = _bar(), []
+    bar.set_postfix = lambda values, **_: shown.append(set(values))
+    progress_of = Progress(log, bar, steps_a_push=10)
+    clock.now += 1
+    progress_of.push(10, _metrics(floor=math.nan))
+    progress_of.flush()
+    assert shown == [{"loss", "accuracy", "tokens/s"}]
+
+
 @pytest.mark.parametrize("name", ["loss", "grad_norm", "validation_loss"])
 def test_what_is_not_finite_is_not_logged(clock, log, name):
     shown = Progress(log, _bar(), steps_a_push=10)

@@ -14,8 +14,9 @@ from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import make_sampler
 from compad_jax.models import init_params, make_policy, unroll
 from compad_jax.training.losses import smoothed_cross_entropy
+from compad_jax.training.objective import loss_fn
 from compad_jax.training.optimizer import make_optimizer, make_schedule
-from compad_jax.training.step import loss_fn, make_init, make_train_steps
+from compad_jax.training.step import make_init, make_train_steps
 from tests.builders import cut, make_model, override, random_transitions
 
 

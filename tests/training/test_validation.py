@@ -46,7 +46,7 @@ def test_losses_are_measured_on_the_part_that_they_are_named_after(debug_config,
         seen = segments.tokens.obs[segments.mask] @ np.array([5, 1])
         return {"tasks": set(np.asarray(seen).tolist())}
 
-    monkeypatch.setattr(validation, "make_measure", lambda policy, smoothing: measure)
+    monkeypatch.setattr(validation, "make_measure", lambda policy, smoothing, num_parts: measure)
     sample = make_sampler(debug_config)
     validate = make_validation(debug_config, None, sample, datasets, jax.random.key(0))
     assert validate(None) == {
