@@ -22,6 +22,7 @@ from compad_jax.reports.tables import markdown_table
 from experiments.trials.company import evaluate_beside, start_together
 from experiments.trials.damage import fill_disk, flip_byte, plant
 from experiments.trials.kills import kill
+from experiments.trials.mistakes import lost_owner, mistake
 from experiments.trials.programs import SAVE_EVERY, Bench
 from experiments.trials.trial import Trial
 
@@ -34,6 +35,8 @@ KINDS: dict[str, tuple[RunTrial, int]] = {
     "full_disk": (fill_disk, 20),
     "together": (start_together, 10),
     "evaluate": (evaluate_beside, 4),
+    "mistake": (mistake, 40),
+    "lost_owner": (lost_owner, 4),
 }
 _RESULTS = "results/reliability"
 
