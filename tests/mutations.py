@@ -139,6 +139,20 @@ MUTATIONS = (
         ("tests/histories/test_sampler.py",),
     ),
     Mutation(
+        "streamed windows are not those of histories in memory",
+        "compad_jax/training/data.py",
+        "return lambda first: np.asarray(draw(first + ",
+        "return lambda first: np.asarray(draw(1 + first + ",
+        ("tests/histories/test_streaming.py",),
+    ),
+    Mutation(
+        "what is missing in a store is read as zeros",
+        "compad_jax/histories/store_arrays.py",
+        '"fill_missing_data_reads": False',
+        '"fill_missing_data_reads": True',
+        ("tests/histories/test_store.py",),
+    ),
+    Mutation(
         "uniform targets are learned",
         "compad_jax/histories/sampler.py",
         "is_target = mask & dataset.is_target[row, now]",
@@ -365,8 +379,8 @@ MUTATIONS = (
     Mutation(
         "a task that is read alone is verified by another one's checksum",
         "compad_jax/histories/store.py",
-        "[sha256[i] for i in tasks]",
-        "sha256[: len(tasks)]",
+        "[wanted[i] for i in tasks if i < len(wanted)]",
+        "wanted[: len(tasks)]",
         ("tests/histories/test_store.py",),
     ),
     Mutation(

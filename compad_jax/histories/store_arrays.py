@@ -11,6 +11,9 @@ import tensorstore
 
 from compad_jax.backend import files
 
+# Zeros are written like all else, so that what is missing is noticed and not read as zeros.
+_NOTHING_IS_LEFT_OUT = {"store_data_equal_to_fill_value": True, "fill_missing_data_reads": False}
+
 
 class Layout(NamedTuple):
     """One array [G, R, T, ...] of a store."""
@@ -31,7 +34,7 @@ def open_array(path: str, layout: Layout | None = None) -> Any:
     """
     is_address = "://" in path
     place = f"{path}/" if is_address else {"driver": "file", "path": f"{os.path.abspath(path)}/"}
-    spec: dict[str, Any] = {"driver": "zarr3", "kvstore": place}
+    spec: dict[str, Any] = {"driver": "zarr3", "kvstore": place, **_NOTHING_IS_LEFT_OUT}
     if layout is None:
         return tensorstore.open(spec, open=True).result()
     spec["metadata"] = _metadata(layout)

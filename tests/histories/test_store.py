@@ -1,7 +1,6 @@
 """Histories on disk: whole and as asked for, or refused."""
 
 import glob
-import hashlib
 import json
 import os
 
@@ -14,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from compad_jax.backend import files
 from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError
-from compad_jax.histories import store
+from compad_jax.histories import store, store_arrays, store_writer
 from compad_jax.types import History, Transition
 from tests.builders import override
 
@@ -51,7 +50,7 @@ def _leaves(history):
 def directory(tmp_path):
     """A store of `_history()`."""
     path = str(tmp_path / "histories")
-    store.write_store(path, _history(), _ORIGIN)
+    store_writer.write_store(path, _history(), _ORIGIN)
     return path
 
 
@@ -77,7 +76,7 @@ def test_round_trip(directory):
     hnp.arrays(np.int32, hnp.array_shapes(max_dims=2), elements=st.integers(-(2**31), 2**31 - 1))
 )
 def test_compact_integers_keep_their_values(array):
-    compact = store.compact(array)
+    compact = store_arrays.compact(array)
     assert compact.dtype.itemsize <= array.dtype.itemsize
     np.testing.assert_array_equal(compact, array)
 
@@ -87,9 +86,11 @@ def test_nothing_temporary_is_left(directory, tmp_path):
     assert sorted(os.listdir(directory)) == sorted([*_ARRAYS, "manifest.json"])
 
 
-def test_one_task_is_one_chunk(directory):
-    with open(os.path.join(directory, "obs", ".zarray"), encoding="utf-8") as file:
-        assert json.load(file)["chunks"] == [1, 4, 50, 2]
+def test_a_task_is_a_file_and_a_history_a_chunk(directory):
+    with open(os.path.join(directory, "obs", "zarr.json"), encoding="utf-8") as file:
+        metadata = json.load(file)
+    assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [1, 4, 50, 2]
+    assert metadata["codecs"][0]["configuration"]["chunk_shape"] == [1, 1, 50, 2]
 
 
 def test_other_settings_are_named(directory):
@@ -107,7 +108,12 @@ def test_other_settings_are_named(directory):
 
 def _chunk(directory, name):
     """A file that holds data of an array."""
-    (path,) = glob.glob(os.path.join(directory, name, "0.*"))
+    return _file_of(directory, name, task=0)
+
+
+def _file_of(directory, name, task):
+    paths = glob.glob(os.path.join(directory, name, "c", str(task), "**"), recursive=True)
+    (path,) = filter(os.path.isfile, paths)
     return path
 
 
@@ -145,7 +151,7 @@ def test_flipped_bits_never_change_what_is_read(directory, name):
 
 def test_silently_exchanged_data_are_detected(directory, tmp_path):
     """Bytes that decode without any error, but are not what was written."""
-    store.write_store(str(tmp_path / "other"), _history(seed=1), _ORIGIN)
+    store_writer.write_store(str(tmp_path / "other"), _history(seed=1), _ORIGIN)
     os.replace(_chunk(str(tmp_path / "other"), "reward"), _chunk(directory, "reward"))
     with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
         store.read_store(directory, _ORIGIN)
@@ -157,8 +163,8 @@ def test_silently_exchanged_data_are_detected(directory, tmp_path):
         lambda d: _rewrite(_chunk(d, "action"), lambda content: content[: len(content) // 2]),
         lambda d: _rewrite(_chunk(d, "action"), lambda content: b""),
         lambda d: os.remove(_chunk(d, "action")),
-        lambda d: os.remove(os.path.join(d, "action", ".zarray")),
-        lambda d: _rewrite(os.path.join(d, "action", ".zarray"), lambda content: b"{"),
+        lambda d: os.remove(os.path.join(d, "action", "zarr.json")),
+        lambda d: _rewrite(os.path.join(d, "action", "zarr.json"), lambda content: b"{"),
     ],
     ids=["truncated", "emptied", "removed", "no metadata", "bad metadata"],
 )
@@ -189,7 +195,7 @@ def test_a_store_is_known_by_its_arrays(directory, tmp_path, changes):
         manifest = json.load(file)
     files.write_json(path, manifest | changes)
     assert (store.hash_store(directory) == before) == ("versions" in changes)
-    store.write_store(str(tmp_path / "other"), _history(seed=1), _ORIGIN)
+    store_writer.write_store(str(tmp_path / "other"), _history(seed=1), _ORIGIN)
     assert store.hash_store(str(tmp_path / "other")) != before
 
 
@@ -201,7 +207,7 @@ def test_another_format_version_is_refused(directory, monkeypatch):
 
 @pytest.mark.parametrize("fails_at", [1, 4, len(_ARRAYS)])
 def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fails_at):
-    path, calls, real_open = str(tmp_path / "histories"), [], store.open_array
+    path, calls, real_open = str(tmp_path / "histories"), [], store_arrays.open_array
 
     def open_until_the_disk_is_full(*arguments):
         calls.append(arguments)
@@ -210,11 +216,11 @@ def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fa
         return real_open(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "open_array", open_until_the_disk_is_full)
+        patch.setattr(store_arrays, "open_array", open_until_the_disk_is_full)
         with pytest.raises(OSError, match="no space"):
-            store.write_store(path, _history(seed=1), _ORIGIN)
+            store_writer.write_store(path, _history(seed=1), _ORIGIN)
     assert os.listdir(tmp_path) == []
-    store.write_store(path, _history(), _ORIGIN)
+    store_writer.write_store(path, _history(), _ORIGIN)
     assert os.listdir(tmp_path) == ["histories"]
     action = store.read_store(path, _ORIGIN).transition.action
     np.testing.assert_array_equal(action, _history().transition.action)
@@ -230,8 +236,8 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     ]
     for folder in (ours, *others):
         os.makedirs(f"{folder}/obs")
-    with store.making(path):
-        store.write_store(path, _history(), _ORIGIN)
+    with store_writer.making(path):
+        store_writer.write_store(path, _history(), _ORIGIN)
     left = {os.path.join(tmp_path, name) for name in os.listdir(tmp_path)}
     assert left == {path, *others}
     store.read_store(path, _ORIGIN)
@@ -279,7 +285,7 @@ def test_settings_survive_the_manifest(tmp_path):
         str(tmp_path / "histories"),
         _ORIGIN._replace(settings=store.store_settings(Config())),
     )
-    store.write_store(path, _history(), origin)
+    store_writer.write_store(path, _history(), origin)
     store.read_store(path, origin)
 
 
@@ -290,7 +296,7 @@ def test_other_code_is_named(directory):
 
 def test_log_probabilities_may_be_missing(tmp_path):
     path = str(tmp_path / "histories")
-    store.write_store(path, _history()._replace(log_probs=None), _ORIGIN)
+    store_writer.write_store(path, _history()._replace(log_probs=None), _ORIGIN)
     read = store.read_store(path, _ORIGIN)
     assert read.log_probs is None
     np.testing.assert_array_equal(read.transition.action, _history().transition.action)
@@ -306,27 +312,52 @@ def test_an_array_that_the_manifest_does_not_list_is_missed(directory):
 def test_some_tasks_are_read_alone(directory):
     """Damage elsewhere does not matter to them; damage of theirs does."""
     chosen = np.array([0, 2])
-    (other,) = glob.glob(os.path.join(directory, "reward", "1.*"))
-    os.remove(other)
+    os.remove(_file_of(directory, "reward", task=1))
     read = store.read_store(directory, _ORIGIN, chosen)
     for name, array in _leaves(_history()).items():
         np.testing.assert_array_equal(_leaves(read)[name], array[chosen], err_msg=name)
-    with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
+    with pytest.raises(ConfigError, match="reward: is damaged"):
         store.read_store(directory, _ORIGIN, np.array([0, 1]))
 
 
-def test_a_store_with_one_checksum_an_array_is_still_read(directory):
-    """As earlier versions wrote them."""
-    path = os.path.join(directory, "manifest.json")
-    with open(path, encoding="utf-8") as file:
-        manifest = json.load(file)
-    for name, array in _leaves(store.read_store(directory, _ORIGIN)).items():
-        manifest["arrays"][name]["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(manifest, file)
-    whole, part = (store.read_store(directory, _ORIGIN, x) for x in (None, np.array([1])))
-    np.testing.assert_array_equal(whole.transition.reward, _history().transition.reward)
-    np.testing.assert_array_equal(part.transition.reward, _history().transition.reward[1:2])
-    os.remove(_chunk(directory, "reward"))
-    with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
-        store.read_store(directory, _ORIGIN, np.array([1]))
+def test_single_histories_are_read_in_any_arrangement(directory):
+    task, stream = np.array([[0, 2], [2, 1]]), np.array([[3, 0], [3, 3]])
+    read = store.Store(directory, _ORIGIN).read_histories(task, stream)
+    for name, array in _leaves(_history()).items():
+        np.testing.assert_array_equal(_leaves(read)[name], array[task, stream], err_msg=name)
+
+
+@pytest.mark.parametrize("name", _ARRAYS)
+def test_damage_to_a_single_history_is_never_read(directory, name):
+    """A flipped bit in each part of a file spoils the history that it belongs to, or the file."""
+    opened, detected = store.Store(directory, _ORIGIN), 0
+    path = _file_of(directory, name, task=0)
+    for position in np.linspace(0, 1, 9):
+        _rewrite(path, _flip(position))
+        for stream in range(4):
+            place = np.array([0]), np.array([stream])
+            try:
+                read = opened.read_histories(*place)
+            except ConfigError as error:
+                assert f"{name}: is damaged" in str(error)
+                detected += 1
+            else:
+                np.testing.assert_array_equal(_leaves(read)[name], _leaves(_history())[name][place])
+        _rewrite(path, _flip(position))
+    assert detected >= 9
+
+
+def test_missing_histories_are_not_read_as_zeros(directory):
+    os.remove(_file_of(directory, "reward", task=1))
+    with pytest.raises(ConfigError, match="reward: is damaged"):
+        store.Store(directory, _ORIGIN).read_histories(np.array([1]), np.array([0]))
+
+
+def test_a_store_is_read_at_an_address(directory):
+    address = f"file://{directory}"
+    assert store.is_address(address)
+    assert store.hash_store(address) == store.hash_store(directory)
+    read = store.read_store(address, _ORIGIN)
+    np.testing.assert_array_equal(read.transition.obs, _history().transition.obs)
+    with pytest.raises(ConfigError, match="is not a store of histories"):
+        store.read_store(f"{address}-elsewhere", _ORIGIN)

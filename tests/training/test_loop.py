@@ -17,7 +17,8 @@ from compad_jax.config import load_json, save_json
 from compad_jax.config.checks import ConfigError
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.histories.collection import load_histories, make_learner, program_hash
-from compad_jax.histories.store import Origin, store_settings, write_store
+from compad_jax.histories.store import Origin, store_settings
+from compad_jax.histories.store_writer import write_store
 from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.data import load_datasets
 from compad_jax.training.loop import train
