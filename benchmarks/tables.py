@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.measure import Facts, Spread
 from benchmarks.startup import KINDS
+from compad_jax.backend.files import write_json
 from compad_jax.config.checks import ConfigError, differences
 from compad_jax.reports.tables import markdown_table
 
@@ -25,9 +26,7 @@ _CEILINGS = {
 
 def write_results(results: Facts, path: str) -> None:
     """Writes a results file."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(results, file, indent=1)
-        file.write("\n")
+    write_json(path, results, indent=1)
 
 
 def read_results(path: str) -> Facts:

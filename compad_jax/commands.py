@@ -6,11 +6,12 @@ import sys
 
 from compad_jax.backend import process
 from compad_jax.backend.stopwatch import Stopwatch
+from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import Arguments, run_program
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.training.loop import train
-from compad_jax.training.run_directory import claim_workdir
+from compad_jax.training.run_directory import claimed
 from compad_jax.training.signals import Interrupted
 
 TRAIN_HELP = """Does all of it: collects histories, trains, evaluates in unseen tasks, reports.
@@ -44,8 +45,14 @@ def _train(arguments: Arguments) -> None:
     if arguments.checkpoint:
         raise ConfigError("--checkpoint: is for eval_main.py; a training may --init_from a run")
     process.configure(config.train.train_batch_size, quick_compile=config.train.quick_compile)
-    claim_workdir(config, workdir)
+    with claimed(config, workdir):
+        _train_and_report(config, workdir)
+
+
+def _train_and_report(config: Config, workdir: str) -> None:
+    """The whole job in a run directory that this process owns."""
     stopwatch = Stopwatch()
+    stopwatch.save(os.path.join(workdir, "timing.json"), is_last=False)
     try:
         train(config, workdir, stopwatch=stopwatch)
         with stopwatch.phase("evaluate"):

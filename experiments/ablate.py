@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from compad_jax.backend import process
+from compad_jax.backend.files import parse_json, require_fields, temporary_name, write_text
 from compad_jax.config import Config, to_dict
 from compad_jax.config.checks import ConfigError, differences, require
 from compad_jax.config.command_line import load_config, one_line_errors
@@ -154,8 +155,8 @@ def run_suite(
                 for condition in (*suite.conditions, *arm.conditions)
             }
             line |= run_arm(config, arm, workdir, tests)
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line | {"fingerprint": _fingerprint(config)}) + "\n")
+            lines = [*read_lines(path), line | {"fingerprint": _fingerprint(config)}]
+            write_text(path, "".join(f"{json.dumps(x, allow_nan=False)}\n" for x in lines))
             write_report(suite, read_lines(path), results)
 
 
@@ -216,8 +217,19 @@ def read_lines(path: str) -> list[dict[str, Any]]:
     """The finished runs; none where nothing was run yet."""
     if not os.path.exists(path):
         return []
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    with open(path, "rb") as file:
+        return [_parse_line(path, *item) for item in enumerate(file, start=1)]
+
+
+def _parse_line(path: str, number: int, text: bytes) -> dict[str, Any]:
+    """A finished run; a ConfigError if a line is none."""
+    where, advice = f"{path}, line {number}", "bring back a copy, or delete the line"
+    try:
+        line = parse_json(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: is not JSON; {advice}") from error
+    require_fields(where, line, {"arm": str, "seed": int, "fingerprint": str}, advice)
+    return line
 
 
 def _is_finished(path: str, config: Config, arm: Arm, seed: int) -> bool:
@@ -241,10 +253,13 @@ def _fingerprint(config: Config) -> str:
 def _copy_training(trained: str, workdir: str) -> None:
     """A run directory of its own for another evaluation of the same training."""
     if not os.path.exists(workdir):
-        partial = f"{workdir}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(trained, partial, ignore=shutil.ignore_patterns("eval", "tensorboard"))
-        os.replace(partial, workdir)
+        partial = temporary_name(workdir)
+        try:
+            shutil.copytree(trained, partial, ignore=shutil.ignore_patterns("eval", "tensorboard"))
+            os.replace(partial, workdir)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from compad_jax.backend.files import write_text
 from compad_jax.evaluation.statistics import bootstrap
-from compad_jax.reports.figures import COLORS, GREY, INK, draw_in_style
+from compad_jax.reports.figures import COLORS, GREY, INK, draw_in_style, save_figure
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import percent
 from experiments.suites import Arm, Suite
@@ -29,10 +30,9 @@ def write(suite: Suite, lines: list[Line], directory: str) -> str:
     rows = [(arm, [x for x in lines if x["arm"] == arm.name]) for arm in suite.arms]
     rows = [(arm, runs) for arm, runs in rows if runs]
     table = format_table(suite, rows)
-    with open(os.path.join(directory, "table.md"), "w", encoding="utf-8") as file:
-        file.write(table)
+    write_text(os.path.join(directory, "table.md"), table)
     with draw_in_style():
-        _draw(suite, rows).savefig(os.path.join(directory, "figure.png"))
+        save_figure(_draw(suite, rows), os.path.join(directory, "figure.png"))
     return table
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from compad_jax.backend.files import write_text
 from compad_jax.config import Config, to_dict
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.config.settings import from_dict
@@ -47,5 +48,4 @@ def write_texts(directory: str, texts: Mapping[str, str]) -> None:
     """Writes files by their names into a new directory."""
     os.makedirs(directory)
     for name, text in texts.items():
-        with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+        write_text(os.path.join(directory, name), text + "\n")

@@ -9,10 +9,10 @@ the file stays small however many there are.
 """
 
 import argparse
-import json
 import os
 from typing import Any
 
+from compad_jax.backend.files import write_json
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.finished_runs import load_run
@@ -68,9 +68,7 @@ def main() -> None:
     directory = os.path.join("results", arguments.name)
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, "evaluations.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(summaries, file, indent=1)
-        file.write("\n")
+    write_json(path, summaries, indent=1)
     print(f"{path}: {len(summaries)} evaluations of {len(arguments.runs)} runs")
 
 

@@ -23,13 +23,14 @@ write it. The kinds:
 """
 
 import glob
-import json
 import os
 import re
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.tables import BLOCKS, read_results
 from benchmarks.tricks import tricks_table
+from compad_jax.backend.files import parse_json, write_text
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.wording import Summary
@@ -66,7 +67,7 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "recalls": _of_evaluations(evaluation_tables.recalls),
     "phases": _of_evaluations(evaluation_tables.phases),
     "cost": _of_evaluations(evaluation_tables.cost),
-    "tricks": lambda name: tricks_table(json.loads(_read(f"results/{name}_tricks.json"))),
+    "tricks": lambda name: tricks_table(_parse(f"results/{name}_tricks.json")),
 }
 
 
@@ -79,7 +80,7 @@ def read_evaluations(directory: str) -> list[Summary]:
     paths = sorted(glob.glob(os.path.join(directory, "*.json")))
     if not paths:
         raise ConfigError(f"{directory}/*.json: no such file")
-    contents = [json.loads(_read(path)) for path in paths]
+    contents = [_parse(path) for path in paths]
     return [
         s for content in contents for s in (content if isinstance(content, list) else [content])
     ]
@@ -92,8 +93,7 @@ def fill_page(path: str) -> None:
         ConfigError: the page is missing, or names a block that the results cannot fill.
     """
     text = fill_blocks(_read(path), path)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    write_text(path, text)
 
 
 def fill_blocks(text: str, where: str = "page") -> str:
@@ -120,6 +120,13 @@ def _read(path: str) -> str:
             return file.read()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def _parse(path: str) -> Any:
+    try:
+        return parse_json(_read(path))
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not JSON ({error}); write it again") from error
 
 
 def main() -> None:

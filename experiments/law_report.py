@@ -1,19 +1,18 @@
-"""Table and figure of the experiment on episode lengths and windows."""
+"""Table and figure of the experiment on waits and windows."""
 
 import os
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from compad_jax.reports.figures import COLORS, GREY, draw_in_style
+from compad_jax.backend.files import write_text
+from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import ACTING, percent
 from experiments.suites import Suite
 from experiments.wait_report import budget_of
 
 Line = dict[str, Any]  # Of results.jsonl.
-_LATER = slice(9, 50)  # Episodes 10 to 50.
 _METHODS = {"compad": "CompAD", "ad": "AD"}
 
 
@@ -22,40 +21,36 @@ def write(suite: Suite, lines: list[Line], directory: str) -> str:
     order = [arm.name for arm in suite.arms]
     lines = sorted(lines, key=lambda line: order.index(line["arm"]))
     text = f"{markdown_table([_row(line) for line in lines])}\n\n{budget_of(suite, lines)}\n"
-    with open(os.path.join(directory, "table.md"), "w", encoding="utf-8") as file:
-        file.write(text)
+    write_text(os.path.join(directory, "table.md"), text)
     with draw_in_style():
-        _draw(suite, lines).savefig(os.path.join(directory, "figure.png"))
+        save_figure(_draw(suite, lines), os.path.join(directory, "figure.png"))
     return text
 
 
-def later(line: Line, selection: str) -> float:
-    """Share of the optimum in episodes 10 to 50."""
-    return float(np.mean(line[selection]["curve"][_LATER]))
+def direct(line: Line, selection: str) -> float:
+    """Share of the episodes after the first that walk straight to the goal."""
+    return float(line["conditions"]["as_trained"][selection]["direct_fraction"])
 
 
 def _place(line: Line) -> tuple[str, int, int]:
-    """Method, episode length and window of an arm."""
-    method, horizon, tokens = line["arm"].split("_")
-    return method, int(horizon), int(tokens)
+    """Method, steps of the wait and window of an arm."""
+    method, wait, tokens = line["arm"].split("_")
+    return method, int(wait), int(tokens)
 
 
 def _row(line: Line) -> dict[str, str]:
-    method, horizon, tokens = _place(line)
+    method, wait, tokens = _place(line)
     row = {
         "method": _METHODS[method],
-        "episode": str(horizon),
+        "wait": str(wait),
         "window": str(tokens),
-        "episode / window": f"{horizon / tokens:g}",
+        "wait / window": f"{wait / tokens:g}",
     }
-    for selection, label in ACTING.items():
-        row[f"{label}, first episode"] = f"{percent(line[selection]['curve'][0])}%"
-        row[f"{label}, 10 to 50"] = f"{percent(later(line, selection))}%"
-    return row
+    return row | {label: f"{percent(direct(line, name))}%" for name, label in ACTING.items()}
 
 
 def _draw(suite: Suite, lines: list[Line]) -> Figure:
-    """A point an arm: how long episodes are against the window, and what is earned later on."""
+    """A point an arm: how long waits are against the window, and what is still known then."""
     figure = Figure(figsize=(9.5, 4.2), layout="constrained")
     figure.suptitle(suite.question, x=0.01, ha="left", size=10.5, weight="bold")
     panels = figure.subplots(1, 2, sharey=True)
@@ -63,12 +58,12 @@ def _draw(suite: Suite, lines: list[Line]) -> Figure:
         for color, (method, name) in zip(COLORS, _METHODS.items(), strict=False):
             runs = [line for line in lines if _place(line)[0] == method]
             ratios = [_place(line)[1] / _place(line)[2] for line in runs]
-            axes.plot(ratios, [later(x, selection) for x in runs], "o", color=color, label=name)
+            axes.plot(ratios, [direct(x, selection) for x in runs], "o", color=color, label=name)
         axes.axvline(1, color=GREY, lw=0.8, ls=":")
         axes.set_xscale("log", base=2)
-        axes.set_xlabel("Steps of an episode / tokens of the window", color=GREY)
+        axes.set_xlabel("Steps of the wait / tokens of the window", color=GREY)
         axes.set_title(f"Acting: {label}", loc="left", size=9)
         axes.set_ylim(-0.02, 1.04)
-    panels[0].set_ylabel("Share of the optimum, episodes 10 to 50")
+    panels[0].set_ylabel("Straight to the goal, after the first episode")
     panels[0].legend(loc="lower left")
     return figure

@@ -9,7 +9,6 @@ is called `original_new` there.
 """
 
 import argparse
-import json
 import os
 import pathlib
 
@@ -17,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from compad_jax.backend import process, provenance
+from compad_jax.backend.files import write_json
 from compad_jax.config import Config, to_dict
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import load_config, one_line_errors
@@ -25,7 +25,7 @@ from compad_jax.envs.protocol import make_tasks
 from compad_jax.envs.split import choose_tasks
 from compad_jax.envs.tabular import optimal_returns
 from compad_jax.histories.collection import load_histories
-from compad_jax.reports.figures import COLORS, INK, draw_in_style
+from compad_jax.reports.figures import COLORS, INK, draw_in_style, save_figure
 
 # Share of the optimum in each rollout of 80 steps; Stable-Baselines3 2.x, measured.
 REFERENCE = (0.01, 0.03, 0.07, 0.13, 0.23, 0.38, 0.54, 0.67, 0.76, 0.82, 0.86, 0.88, 0.90)
@@ -92,11 +92,9 @@ def main() -> None:
     }
     os.makedirs(args.results, exist_ok=True)
     path = os.path.join(args.results, name_of(args.config))
-    with open(f"{path}.json", "w", encoding="utf-8") as file:
-        json.dump(facts, file, indent=2)
-        file.write("\n")
+    write_json(f"{path}.json", facts)
     with draw_in_style():
-        _draw(ours.mean(0)).savefig(f"{path}.png")
+        save_figure(_draw(ours.mean(0)), f"{path}.png")
     for index, (own, reference) in enumerate(zip(ours.mean(0), REFERENCE, strict=True)):
         print(f"rollout {index + 1:>2}: {own:.3f}, reference {reference:.2f}")
     print(

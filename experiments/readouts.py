@@ -25,7 +25,7 @@ from compad_jax.envs.protocol import Env, make_tasks
 from compad_jax.envs.split import choose_tasks, split_tasks
 from compad_jax.evaluation.rollout import init_rollout, rollout_step
 from compad_jax.models import Params, Policy
-from compad_jax.reports.figures import COLORS, GREY, draw_in_style
+from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import percent
 from experiments.agents_that_wait import load_with_wait, require_new, write_texts
@@ -245,7 +245,7 @@ def main() -> None:
         if arguments.results:
             texts = {"table.md": table, "readouts.json": json.dumps(results)}
             write_texts(arguments.results, texts)
-            figure.savefig(os.path.join(arguments.results, "one_life.png"))
+            save_figure(figure, os.path.join(arguments.results, "one_life.png"))
 
 
 if __name__ == "__main__":

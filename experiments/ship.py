@@ -13,6 +13,7 @@ import os
 import jax
 from flax import serialization
 
+from compad_jax.backend.files import write_bytes, write_text
 from compad_jax.config import save_json
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.config.command_line import one_line_errors
@@ -41,10 +42,8 @@ def ship(name: str, run: str, directory: str = "compad_jax/agents") -> str:
     # A first look takes seconds, however long the evaluations of the run were.
     few = dataclasses.replace(config.eval, split="held_out", num_seeds=2, num_episodes=4)
     save_json(dataclasses.replace(config, eval=few), os.path.join(folder, "config.json"))
-    with open(os.path.join(folder, "params.msgpack"), "wb") as file:
-        file.write(data)
-    with open(os.path.join(folder, "card.md"), "w", encoding="utf-8") as text:
-        text.write(_card(name, run, evaluations))
+    write_bytes(os.path.join(folder, "params.msgpack"), data)
+    write_text(os.path.join(folder, "card.md"), _card(name, run, evaluations))
     return folder
 
 

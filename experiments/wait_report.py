@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from compad_jax.reports.figures import COLORS, GREY, draw_in_style
+from compad_jax.backend.files import write_text
+from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import ACTING
 from experiments.bandit_teacher import teacher_regrets
@@ -41,10 +42,9 @@ def write(suite: Suite, lines: list[Line], directory: str) -> str:
     runs = [run for _, lines in rows for run in lines]
     columns = "Columns: steps of the wait. Means, and lowest and highest training"
     text = "\n\n".join([*tables, f"{budget_of(suite, runs)} {columns}."]) + "\n"
-    with open(os.path.join(directory, "table.md"), "w", encoding="utf-8") as file:
-        file.write(text)
+    write_text(os.path.join(directory, "table.md"), text)
     with draw_in_style():
-        _draw(suite, rows, measures[0]).savefig(os.path.join(directory, "figure.png"))
+        save_figure(_draw(suite, rows, measures[0]), os.path.join(directory, "figure.png"))
     return text
 
 
@@ -55,9 +55,9 @@ def _is_known(rows: list[tuple[Arm, list[Line]]], measure: Measure) -> bool:
 
 
 def _conditions(suite: Suite) -> list[Condition]:
-    """The suite's and then those of single arms, each once."""
+    """The suite's and then those of single arms, one of each name."""
     every = (*suite.conditions, *(c for arm in suite.arms for c in arm.conditions))
-    return list(dict.fromkeys(every))
+    return list({condition.name: condition for condition in every}.values())
 
 
 def _table(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) -> str:

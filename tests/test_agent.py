@@ -11,7 +11,7 @@ from compad_jax.config import ConfigError
 from compad_jax.envs import make_env, protocol
 from compad_jax.evaluation.rollout import init_rollout, rollout_step
 from compad_jax.training.checkpoints import Checkpoints
-from compad_jax.training.loop import claim_workdir
+from compad_jax.training.run_directory import claim_workdir
 from tests.builders import make_model, tasks_of
 
 _STEPS, _BATCH, _SEED = 45, 4, 5

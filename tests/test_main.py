@@ -98,7 +98,7 @@ def _checksums(folder):
     """Of the last checkpoint's parameters and of the rest of its state."""
     path = folder / "run" / "checkpoints" / "40" / "checksum" / "metadata"
     checksums = json.loads(path.read_text())
-    assert set(checksums) == {"params", "rest", "layout"}
+    assert set(checksums) == {"params", "rest", "layout", "made_of"}
     return checksums
 
 
@@ -155,6 +155,23 @@ def test_interrupted_and_resumed_equals_uninterrupted(folder, environment, tmp_p
     assert _checksums(tmp_path) == _checksums(folder)  # Parameters and optimiser, bit for bit.
     assert _summary(tmp_path) == _summary(folder)
     assert _summary(tmp_path, "sample") == _summary(folder, "sample")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_second_start_is_one_line_and_the_first_is_not_disturbed(folder, environment, tmp_path):
+    first = _start(tmp_path, environment)
+    _wait_for((tmp_path / "run" / "training.lock").exists, first)
+    _wait_for(lambda: (tmp_path / "run" / "training.lock").read_text(), first)
+    arguments = ("--config", _CONFIG, "--workdir", "run")
+    second = _run(tmp_path, environment, "train_main.py", *arguments)
+    assert second.returncode == 2
+    line = second.stderr.strip().splitlines()[-1]
+    assert line.startswith(f"error: run: in use by process {first.pid} on ")
+    assert first.wait(timeout=200) == 0
+    assert _checksums(tmp_path) == _checksums(folder)
+    assert _summary(tmp_path) == _summary(folder)
+    assert not (tmp_path / "run" / "training.lock").exists()
 
 
 @pytest.mark.timeout(300)

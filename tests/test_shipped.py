@@ -13,7 +13,7 @@ from compad_jax.config import ConfigError, shipped
 from compad_jax.config.command_line import parse_arguments
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.training.checkpoints import Checkpoints
-from compad_jax.training.loop import claim_workdir
+from compad_jax.training.run_directory import claim_workdir
 from experiments.ship import ship
 from tests.builders import make_model, override
 

@@ -4,13 +4,14 @@ Every mistake raises `ConfigError` with one line that says what, where and what 
 """
 
 import dataclasses
-import json
 from typing import Annotated, Any
 
 from ml_collections import ConfigDict
 
+from compad_jax.backend import files
 from compad_jax.config.checks import (
     Choice,
+    ConfigError,
     Count,
     Dropout,
     Natural,
@@ -285,16 +286,23 @@ def from_dict(values: dict[str, Any]) -> Config:
 
 
 def load_json(path: str) -> Config:
-    """Reads what `save_json` wrote."""
-    with open(path, encoding="utf-8") as file:
-        return from_dict(json.load(file))
+    """Reads what `save_json` wrote.
+
+    Raises:
+        ConfigError: it holds no settings of this version: with the file's name.
+        OSError: it is not there, or must not be read.
+    """
+    groups = {field.name: dict for field in dataclasses.fields(Config)}
+    values = files.read_json(path, "bring back a copy, or name another directory", groups)
+    try:
+        return from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def save_json(config: Config, path: str) -> None:
-    """Writes the settings as JSON."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(to_dict(config), file, indent=2)
-        file.write("\n")
+    """Writes the settings as JSON, whole or not at all."""
+    files.write_json(path, to_dict(config))
 
 
 def _check_combinations(config: Config) -> None:

@@ -10,12 +10,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from compad_jax.diagnose.data import Facts
-from compad_jax.reports.figures import COLORS, GREY, INK, draw_in_style
+from compad_jax.reports.figures import COLORS, GREY, INK, draw_in_style, save_figure
 
 _MAX_DOTS = 30  # Points of a line that are marked one by one.
 
 
-def save_figure(facts: Facts, path: str) -> None:
+def save_diagnosis(facts: Facts, path: str) -> None:
     """Draws what was measured, three panels before a training and up to six after it.
 
     Args:
@@ -24,7 +24,7 @@ def save_figure(facts: Facts, path: str) -> None:
     """
     style: Any = {"axes.titlelocation": "left", "axes.titlesize": 9}
     with draw_in_style(), rc_context(style):
-        _draw(facts).savefig(path)
+        save_figure(_draw(facts), path)
 
 
 def _draw(facts: Facts) -> Figure:

@@ -6,7 +6,6 @@ Needs only histories, which it collects if there are none; looks at a trained ru
 there is one. Writes `diagnosis/diagnosis.json` and `diagnosis.png` into the run directory.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +14,7 @@ import jax
 import numpy as np
 
 from compad_jax.backend import process
+from compad_jax.backend.files import write_json
 from compad_jax.config import Config, to_dict
 from compad_jax.config.command_line import Arguments
 from compad_jax.diagnose.data import (
@@ -26,7 +26,7 @@ from compad_jax.diagnose.data import (
     draw_windows,
     step_quantities,
 )
-from compad_jax.diagnose.figure import save_figure, title_of
+from compad_jax.diagnose.figure import save_diagnosis, title_of
 from compad_jax.diagnose.policy import describe_policy, gradient_norms, token_losses
 from compad_jax.diagnose.verdicts import judge
 from compad_jax.envs import make_env
@@ -70,10 +70,8 @@ def diagnose(config: Config, workdir: str, builders: Builders = Builders()) -> F
     facts["verdicts"] = [verdict._asdict() for verdict in judge(facts)]
     directory = os.path.join(workdir, "diagnosis")
     os.makedirs(directory, exist_ok=True)
-    with open(os.path.join(directory, "diagnosis.json"), "w", encoding="utf-8") as file:
-        json.dump(facts, file, indent=2)
-        file.write("\n")
-    save_figure(facts, os.path.join(directory, "diagnosis.png"))
+    write_json(os.path.join(directory, "diagnosis.json"), facts)
+    save_diagnosis(facts, os.path.join(directory, "diagnosis.png"))
     return facts
 
 

@@ -20,7 +20,12 @@ from compad_jax.evaluation.recall import (
     recall_curves,
     summarise_recall,
 )
-from compad_jax.evaluation.result_files import check_directory, write_curve, write_summary
+from compad_jax.evaluation.result_files import (
+    check_directory,
+    replacing_evaluation,
+    write_curve,
+    write_summary,
+)
 from compad_jax.evaluation.statistics import (
     Returns,
     Source,
@@ -98,10 +103,10 @@ def evaluate(
                 ),
             }
         )
-        os.makedirs(directory, exist_ok=True)
         more = recall_curves(recall, reference) if recall else {}
-        write_curve(directory, outcome, source, lengths, compressions, more)
-        write_summary(directory, summary)  # Last: where it is, the evaluation is whole.
+        with replacing_evaluation(directory, step, to_dict(config)):
+            write_curve(directory, outcome, source, lengths, compressions, more)
+            write_summary(directory, summary)  # Last: where it is, the evaluation is whole.
         log_evaluation(workdir, step, summary)
     return directories
 

@@ -1,16 +1,32 @@
 """The files of an evaluation: `summary.json` and `curve.csv`."""
 
-import csv
-import json
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from compad_jax.backend import files
+from compad_jax.backend.ownership import owned
 from compad_jax.config.checks import ConfigError
 from compad_jax.evaluation.statistics import Returns, Source, bootstrap, fractions
 
 _SUMMARY = "summary.json"
+_ADVICE = "move it away and evaluate again"
+
+
+@contextlib.contextmanager
+def replacing_evaluation(directory: str, step: int, config: dict[str, Any]) -> Iterator[None]:
+    """Makes a directory for the files of an evaluation; others that want it wait meanwhile.
+
+    Arguments and errors are those of `check_directory`, which is called once nobody else writes.
+    """
+    os.makedirs(os.path.dirname(directory) or os.curdir, exist_ok=True)
+    with owned(f"{directory}.lock", directory, wait=True):
+        check_directory(directory, step, config)
+        os.makedirs(directory, exist_ok=True)
+        yield
 
 
 def check_directory(directory: str, step: int, config: dict[str, Any]) -> None:
@@ -22,13 +38,13 @@ def check_directory(directory: str, step: int, config: dict[str, Any]) -> None:
         config: all settings. Which checkpoint they ask for does not matter: `step` says it.
 
     Raises:
-        ConfigError: a different evaluation is there.
+        ConfigError: a different evaluation, or an unreadable one, is there.
     """
     path = os.path.join(directory, _SUMMARY)
     if not os.path.exists(path):
         return
-    with open(path, encoding="utf-8") as file:
-        old = json.load(file)
+    old = files.read_json(path, _ADVICE, {"step": int, "config": dict})
+    files.require_fields(f"{path}, config", old["config"], {"eval": dict}, _ADVICE)
     asked, found = (
         {**values, "eval": {**values["eval"], "checkpoint": None}}
         for values in (config, old["config"])
@@ -67,19 +83,16 @@ def write_curve(
         "num_compressions": [f"{x:g}" for x in np.floor(compressions.mean((1, 2)))],
         **{name: _means(values) for name, values in (more or {}).items()},
     }
-    with open(os.path.join(directory, "curve.csv"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["episode", *columns])
-        for i in range(len(outcome.returns)):
-            fields = (column[i] if i < len(column) else "" for column in columns.values())
-            writer.writerow([i + 1, *fields])
+    rows = [
+        [i + 1, *(column[i] if i < len(column) else "" for column in columns.values())]
+        for i in range(len(outcome.returns))
+    ]
+    files.write_csv(os.path.join(directory, "curve.csv"), ["episode", *columns], rows)
 
 
 def write_summary(directory: str, summary: dict[str, Any]) -> None:
     """Writes `summary.json`."""
-    with open(os.path.join(directory, _SUMMARY), "w", encoding="utf-8") as file:
-        json.dump(summary, file, indent=2, allow_nan=False)
-        file.write("\n")
+    files.write_json(os.path.join(directory, _SUMMARY), summary)
 
 
 def _columns(values: np.ndarray | None, *names: str) -> dict[str, list[str]]:

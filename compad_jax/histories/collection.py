@@ -20,7 +20,8 @@ from compad_jax.envs.split import choose_tasks
 from compad_jax.histories.store import (
     ADVICE,
     Origin,
-    exclusive,
+    hash_store,
+    making,
     read_store,
     store_directory,
     store_settings,
@@ -47,11 +48,16 @@ def load_histories(config: Config) -> History:
         ConfigError: the store is damaged, was made by other settings or other code, or holds
             what cannot be in histories of this environment.
     """
+    return load_histories_and_hash(config)[0]
+
+
+def load_histories_and_hash(config: Config) -> tuple[History, str]:
+    """As `load_histories`; returns also what identifies these histories, see `hash_store`."""
     learn, num_tasks = make_learner(config)
     origin = Origin(store_settings(config), program_hash(learn))
     directory = store_directory(config, origin)
     if not os.path.exists(directory):
-        with exclusive(directory):
+        with making(directory):
             if not os.path.exists(directory):  # Or another process made it meanwhile.
                 _make_store(config, directory, origin)
     history = read_store(directory, origin)
@@ -59,7 +65,7 @@ def load_histories(config: Config) -> History:
     mistake = find_mistake(history, make_env(config.env).spec, shape)
     if mistake:
         raise ConfigError(f"{directory}/{mistake}; {ADVICE}")
-    return history
+    return history, hash_store(directory)
 
 
 def _make_store(config: Config, directory: str, origin: Origin) -> None:

@@ -1,11 +1,9 @@
 """Histories on disk: Zarr arrays and a manifest, written whole or not at all."""
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
-import pathlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorstore
 
+from compad_jax.backend import files
+from compad_jax.backend.ownership import owned
 from compad_jax.config import Config, to_dict
 from compad_jax.config.checks import ConfigError, require, require_equal
 from compad_jax.types import History, Transition
@@ -21,7 +21,7 @@ from compad_jax.types import History, Transition
 _VERSION = 2  # Of the format; stores of another one are refused.
 _MANIFEST = "manifest.json"
 _OPTIONAL = ("log_probs", "target")  # Arrays that a history may lack.
-ADVICE = "delete it, or name another --config.data.dir"
+ADVICE = "delete it, or name another --config.data.dir"  # Only where our manifest is.
 
 
 class Origin(NamedTuple):
@@ -54,46 +54,49 @@ def write_store(directory: str, history: History, origin: Origin) -> None:
     """Writes histories under a temporary name and renames when all is on disk.
 
     Args:
-        directory: must not exist.
+        directory: must not exist; owned, see `making`.
         history: NumPy arrays with leading axes [G, R, T].
         origin: what made them.
+
+    Raises:
+        OSError: it cannot be written; nothing is left then.
     """
-    temporary = f"{directory.rstrip(os.sep)}.partial"
-    shutil.rmtree(temporary, ignore_errors=True)  # Left by an interrupted run.
+    temporary = files.temporary_name(directory)
     os.makedirs(temporary)
-    arrays = {name: _compact(array) for name, array in _flatten(history).items()}
-    for name, array in arrays.items():
-        _open(os.path.join(temporary, name), array).write(array).result()
-    manifest = {
-        "format_version": _VERSION,
-        **origin._asdict(),
-        "arrays": {
-            name: {"shape": array.shape, "dtype": str(array.dtype), "sha256": _checksum(array)}
-            for name, array in arrays.items()
-        },
-        "versions": _versions(),  # For information only.
-    }
-    with open(os.path.join(temporary, _MANIFEST), "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=2)
-    os.replace(temporary, directory)
+    try:
+        arrays = {name: _compact(array) for name, array in _flatten(history).items()}
+        for name, array in arrays.items():
+            _write(os.path.join(temporary, name), array)
+        manifest = {
+            "format_version": _VERSION,
+            **origin._asdict(),
+            "arrays": {
+                name: {"shape": array.shape, "dtype": str(array.dtype), "sha256": _checksum(array)}
+                for name, array in arrays.items()
+            },
+            "versions": _versions(),  # For information only.
+        }
+        files.write_json(os.path.join(temporary, _MANIFEST), manifest)
+        os.replace(temporary, directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 @contextmanager
-def exclusive(directory: str) -> Iterator[None]:
+def making(directory: str) -> Iterator[None]:
     """Holds back other processes that would make the same store, until this one has.
 
-    The operating system lets them go on when this process ends, however it ends.
+    What a process that was killed has left of this store is removed, and nothing else.
     """
-    lock = pathlib.Path(f"{directory.rstrip(os.sep)}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:  # A network file system may have no locks.
-            where = "name a folder of another file system in --config.data.dir"
-            raise ConfigError(f"{lock}: cannot be locked ({error.strerror}); {where}") from error
+    directory = directory.rstrip(os.sep)
+    parent = os.path.dirname(directory) or os.curdir
+    os.makedirs(parent, exist_ok=True)
+    with owned(f"{directory}.lock", directory, wait=True):
+        for name in os.listdir(parent):
+            if files.is_temporary_of(os.path.basename(directory), name):
+                shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
         yield
-        lock.unlink(missing_ok=True)  # Needed no more: from now on there is a store.
 
 
 def read_store(directory: str, origin: Origin) -> History:
@@ -108,19 +111,14 @@ def read_store(directory: str, origin: Origin) -> History:
 
     Raises:
         ConfigError: no store, another format, another origin, or damaged data.
+        OSError: it must not be read.
     """
-    try:
-        with open(os.path.join(directory, _MANIFEST), encoding="utf-8") as file:
-            manifest = json.load(file)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{directory}: is not a store of histories; {ADVICE}") from error
-    if manifest.get("format_version") != _VERSION:
-        raise ConfigError(f"{directory}: has another format version; {ADVICE}")
+    manifest = _read_manifest(directory)
     require_equal(directory, manifest["settings"], origin.settings, ADVICE)
     require(
         manifest["program"] == origin.program,
         f"{directory}: made by other code with the same settings: the environment, the source or "
-        f"JAX ({manifest['versions']['jax']}, now {_versions()['jax']}) has changed; {ADVICE}",
+        f"JAX ({manifest['versions'].get('jax')}, now {_versions()['jax']}) has changed; {ADVICE}",
     )
     names = {*manifest["arrays"], *_OPTIONAL}
     missing = sorted({*Transition._fields, *_OPTIONAL} ^ names)
@@ -136,6 +134,38 @@ def read_store(directory: str, origin: Origin) -> History:
         arrays[name] = array
     optional = {name: arrays.pop(name, None) for name in _OPTIONAL}
     return History(Transition(**arrays), **optional)
+
+
+def hash_store(directory: str) -> str:
+    """Identifies the histories of a store by its manifest, whatever made them.
+
+    Returns:
+        Hexadecimal digits; stores of the same arrays have the same.
+
+    Raises:
+        ConfigError: no store is there.
+    """
+    text = json.dumps(_read_manifest(directory)["arrays"], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read_manifest(directory: str) -> dict[str, Any]:
+    """The manifest; a folder that lacks a whole one may be anybody's: nobody is told to delete."""
+    path, advice = os.path.join(directory, _MANIFEST), "name another --config.data.dir"
+    try:
+        manifest = files.read_json(path, advice, {"format_version": int})
+    except (FileNotFoundError, NotADirectoryError, ConfigError) as error:
+        why = str(error) if isinstance(error, ConfigError) else f"{directory}: {advice}"
+        raise ConfigError(f"{why} (it is not a store of histories)") from error
+    require(
+        manifest["format_version"] == _VERSION,
+        f"{directory}: has another format version; {advice}",
+    )
+    fields = {"settings": dict, "program": str, "arrays": dict, "versions": dict}
+    files.require_fields(path, manifest, fields, advice)
+    for name, entry in manifest["arrays"].items():
+        files.require_fields(f"{path}, {name}", entry, {"sha256": str}, advice)
+    return manifest
 
 
 def _versions() -> dict[str, str]:
@@ -166,3 +196,15 @@ def _open(path: str, array: np.ndarray | None = None) -> Any:
         return tensorstore.open(spec, open=True).result()
     spec["metadata"] = {"chunks": [1, *array.shape[1:]]}  # One task a chunk.
     return tensorstore.open(spec, create=True, dtype=array.dtype, shape=array.shape).result()
+
+
+def _write(path: str, array: np.ndarray) -> None:
+    """Writes an array; nothing goes on in the background once this has ended or failed."""
+    try:
+        opened = _open(path, array)
+        tasks = [opened[task].write(values) for task, values in enumerate(array)]
+        errors = [error for task in tasks if (error := task.exception())]
+        if errors:
+            raise errors[0]
+    except (ValueError, RuntimeError) as error:  # TensorStore's, as of a full disk.
+        raise files.as_os_error(error, path) from error

@@ -13,8 +13,9 @@ from compad_jax.models.tokens import first_tokens
 
 @functools.cache
 def param_shapes(policy: Policy) -> Params:
-    """Structure, shapes and types of the parameters, without values."""
-    return jax.eval_shape(lambda: _draw(policy, jax.random.key(0, impl="threefry2x32")))
+    """Structure, shapes and types of the parameters, without values: the same with 64 bits on."""
+    with jax.enable_x64(False):
+        return jax.eval_shape(lambda: _draw(policy, jax.random.key(0, impl="threefry2x32")))
 
 
 def init_params(policy: Policy, key: jax.Array) -> Params:

@@ -1,9 +1,9 @@
 """Runs beside each other: one figure, one table, one page."""
 
-import json
 import os
 from collections.abc import Sequence
 
+from compad_jax.backend import files
 from compad_jax.reports.evaluation_page import criterion_row, write_page
 from compad_jax.reports.figures import save_comparison
 from compad_jax.reports.finished_runs import comparable, load_run
@@ -34,11 +34,10 @@ def compare(run_directories: Sequence[str], directory: str) -> str:
     os.makedirs(directory, exist_ok=True)
     figure = os.path.join(directory, "comparison.png")
     save_comparison(evaluations, figure)
-    with open(os.path.join(directory, "comparison.json"), "w", encoding="utf-8") as file:
-        json.dump(summaries, file, indent=2)
+    files.write_json(os.path.join(directory, "comparison.json"), summaries)
     rows, criteria = [row_of(summary) for summary in summaries], _criteria_of(summaries)
-    with open(os.path.join(directory, "comparison.md"), "w", encoding="utf-8") as file:
-        file.write("\n\n".join(map(markdown_table, filter(None, (rows, criteria)))) + "\n")
+    tables = "\n\n".join(map(markdown_table, filter(None, (rows, criteria))))
+    files.write_text(os.path.join(directory, "comparison.md"), tables + "\n")
     title = f"{len(set(run_directories))} runs: {place_of(summaries[0])}"
     sections = {"Result": rows, "Criteria": criteria}
     write_page(os.path.join(directory, "comparison.html"), title, figure, sections)

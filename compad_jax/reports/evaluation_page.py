@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from compad_jax.backend.files import write_text
 from compad_jax.reports.figures import save_learning_curve
 from compad_jax.reports.finished_runs import load
 from compad_jax.reports.tables import html_table, text_table
@@ -88,5 +89,4 @@ def write_page(path: str, title: str, figure: str, sections: dict[str, list[Summ
     body = "\n".join(
         f"<h2>{name}</h2>\n{html_table(records)}" for name, records in sections.items()
     )
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(_PAGE.format(title=html.escape(title), picture=picture, body=body))
+    write_text(path, _PAGE.format(title=html.escape(title), picture=picture, body=body))

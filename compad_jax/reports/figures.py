@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
+from compad_jax.backend.files import replacing
 from compad_jax.reports.wording import (
     ACTING,
     Summary,
@@ -60,7 +61,7 @@ def save_learning_curve(evaluation: Evaluation, path: str) -> None:
         path: of the PNG file.
     """
     with draw_in_style():
-        _learning_curve(*evaluation).savefig(path)
+        save_figure(_learning_curve(*evaluation), path)
 
 
 def save_comparison(evaluations: Sequence[Evaluation], path: str) -> None:
@@ -71,7 +72,13 @@ def save_comparison(evaluations: Sequence[Evaluation], path: str) -> None:
         path: of the PNG file.
     """
     with draw_in_style():
-        _comparison(evaluations).savefig(path)
+        save_figure(_comparison(evaluations), path)
+
+
+def save_figure(figure: Figure, path: str) -> None:
+    """Writes a PNG file, whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _learning_curve(summary: Summary, curve: np.ndarray) -> Figure:

@@ -1,6 +1,5 @@
 """How a training went: the loss beside its floor, and what the policy earns on validation tasks."""
 
-import csv
 import os
 from typing import Any
 
@@ -9,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from compad_jax.reports.figures import COLORS, GREY, draw_in_style
+from compad_jax.backend.files import write_csv
+from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
 from compad_jax.training.metrics_log import read_metrics
 from compad_jax.training.validation import PLAIN_RETURNS, RETURNS, score
 
@@ -43,12 +43,10 @@ def write_training_curve(workdir: str) -> None:
     if not rows:
         return
     path = os.path.join(workdir, "training_curve")
-    with open(f"{path}.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    columns = list(rows[0])
+    write_csv(f"{path}.csv", columns, [[row.get(name) for name in columns] for row in rows])
     with draw_in_style():
-        _draw(rows).savefig(f"{path}.png")
+        save_figure(_draw(rows), f"{path}.png")
 
 
 def training_curve(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 Summary = dict[str, Any]  # Contents of summary.json.
 
-_TASKS = {"held_out": "unseen", "validation": "validation", "train": "training"}
+TASKS = {"held_out": "unseen", "validation": "validation", "train": "training"}
 ACTING = {"greedy": "greedy", "sample": "sampled"}
 
 
@@ -37,7 +37,7 @@ def _policy_of(summary: Summary) -> str:
 
 
 def _tasks_of(summary: Summary) -> str:
-    return count(summary["num_tasks"], f"{_TASKS[summary['split']]} task")
+    return count(summary["num_tasks"], f"{TASKS[summary['split']]} task")
 
 
 def count(number: int, noun: str) -> str:

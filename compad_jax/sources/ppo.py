@@ -2,17 +2,17 @@
 
 Source: Schulman et al. (2017), Proximal policy optimization algorithms; details and
 constants as in Stable-Baselines3 2.x: Adam with epsilon 1e-5; an episode cut off by the time
-limit counts the value of its final observation. For its networks and its loss see
-`actor_critic` and `ppo_loss`.
+limit counts the value of its final observation. For its networks, its loss and its updates see
+`actor_critic`, `ppo_loss` and `ppo_update`.
 
-Where there are few observations, the networks are evaluated once on all of them instead of
-on every sample: once a rollout to act, once a minibatch to learn. The result is the same.
+Where there are few observations, the networks are evaluated once on all of them, a rollout, to
+act. The result is the same.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -25,15 +25,12 @@ from compad_jax.envs import protocol
 from compad_jax.envs.show_state import ShowState, hide_state
 from compad_jax.sources.actions import draw_action
 from compad_jax.sources.actor_critic import ActorCritic, NetworkFn, tabulate
-from compad_jax.sources.ppo_loss import Samples, Tally, make_tally, ppo_loss, tally_loss
+from compad_jax.sources.ppo_loss import Samples
+from compad_jax.sources.ppo_update import Learner, make_objective, update
 from compad_jax.sources.returns import generalized_advantages
 from compad_jax.types import History, Transition
 
 _ADAM_EPS = 1e-5
-
-
-_Batch = Any  # Samples, or their Tally.
-_LossFn = Callable[[chex.ArrayTree, _Batch], jax.Array]
 
 
 class _Streams(NamedTuple):
@@ -41,13 +38,6 @@ class _Streams(NamedTuple):
 
     episode: protocol.EpisodeState  # [R]
     obs: jax.Array  # [R, O]
-
-
-class _Learner(NamedTuple):
-    """What is learned, shared by the streams."""
-
-    params: chex.ArrayTree
-    opt_state: optax.OptState
 
 
 def make_ppo(
@@ -124,7 +114,7 @@ def _make_learner(
     def network_fn(params: chex.ArrayTree) -> NetworkFn:
         return functools.partial(network.apply, params)  # type: ignore[return-value]
 
-    loss_fn, prepare = _make_objective(env.spec, network_fn, config)
+    loss_fn, prepare = make_objective(env.spec, network_fn, config)
     few_observations = protocol.num_observations(env.spec) <= num_streams * config.rollout_length
     # No update follows the last rollout, whole or partial: that policy would never act.
     num_updates = (num_steps - 1) // config.rollout_length
@@ -144,8 +134,8 @@ def _make_learner(
         params = network.init(params_key, streams.obs)
 
         def collect_and_update(
-            carry: tuple[_Learner, _Streams], key: jax.Array
-        ) -> tuple[tuple[_Learner, _Streams], History]:
+            carry: tuple[Learner, _Streams], key: jax.Array
+        ) -> tuple[tuple[Learner, _Streams], History]:
             learner, streams = carry
             collect_key, update_key = jax.random.split(key)
             policy = act_fn(learner.params)
@@ -153,12 +143,12 @@ def _make_learner(
                 env, policy, streams, collect_key, task, config.rollout_length
             )
             samples = make_samples(policy, history, terminated, config)
-            learner = _update(loss_fn, prepare, optimizer, learner, samples, update_key, config)
+            learner = update(loss_fn, prepare, optimizer, learner, samples, update_key, config)
             return (learner, streams), history
 
         (learner, streams), rollouts = jax.lax.scan(
             collect_and_update,
-            (_Learner(params, optimizer.init(params)), streams),
+            (Learner(params, optimizer.init(params)), streams),
             jax.random.split(key, num_updates),
         )
         _, last, _ = _collect(env, act_fn(learner.params), streams, last_key, task, last_length)
@@ -237,69 +227,3 @@ def _collect(
     streams, (transition, terminated) = jax.lax.scan(act, streams, inputs)
     log_probs, _ = network_fn(transition.obs)
     return streams, History(transition, log_probs), terminated
-
-
-def _make_objective(
-    spec: protocol.EnvSpec, network_fn: Callable[[chex.ArrayTree], NetworkFn], config: PpoConfig
-) -> tuple[_LossFn, Callable[[Samples], _Batch]]:
-    """The loss of a batch, and what makes a batch of the samples of a minibatch."""
-
-    def sample_loss(params: chex.ArrayTree, samples: Samples) -> jax.Array:
-        log_probs, value = network_fn(params)(samples.obs)
-        return ppo_loss(log_probs, value, samples, config)
-
-    space = spec.obs_space
-    if isinstance(space, protocol.Box) or protocol.num_observations(spec) >= config.batch_size:
-        return sample_loss, lambda samples: samples
-    table = jnp.asarray(protocol.all_observations(space))
-
-    def table_loss(params: chex.ArrayTree, tally: Tally) -> jax.Array:
-        log_probs, value = network_fn(params)(table)
-        return tally_loss(log_probs, value, tally, config)
-
-    return table_loss, functools.partial(make_tally, space=space, num_actions=spec.num_actions)
-
-
-def _update(
-    loss_fn: _LossFn,
-    prepare: Callable[[Samples], _Batch],
-    optimizer: optax.GradientTransformation,
-    learner: _Learner,
-    samples: Samples,
-    key: jax.Array,
-    config: PpoConfig,
-) -> _Learner:
-    """Epochs of shuffled minibatches over a rollout [t, R]."""
-    samples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
-    num_samples = len(samples.action)
-
-    def descend(learner: _Learner, batch: _Batch) -> tuple[_Learner, None]:
-        gradient = jax.grad(loss_fn)(learner.params, batch)
-        updates, opt_state = optimizer.update(gradient, learner.opt_state)
-        return _Learner(optax.apply_updates(learner.params, updates), opt_state), None
-
-    if config.batch_size == num_samples:  # Nothing to shuffle: prepared once for all epochs.
-        batch = prepare(samples)
-        return jax.lax.scan(
-            lambda learner, _: descend(learner, batch), learner, length=config.num_epochs
-        )[0]
-
-    def epoch(learner: _Learner, key: jax.Array) -> tuple[_Learner, None]:
-        order = shuffle(key, num_samples).reshape(-1, config.batch_size)
-        # One gather an epoch; the scan then reads consecutive slices.
-        batches = jax.vmap(prepare)(jax.tree.map(lambda x: x[order], samples))
-        return jax.lax.scan(descend, learner, batches)
-
-    learner, _ = jax.lax.scan(epoch, learner, jax.random.split(key, config.num_epochs))
-    return learner
-
-
-def shuffle(key: jax.Array, size: int) -> jax.Array:
-    """Draws a permutation, int [size], by one sort of words that carry their own place.
-
-    Much faster than `jax.random.permutation`, which sorts pairs, repeatedly. Equal noise in
-    two words leaves their order, but they are neighbours then.
-    """
-    index_bits = max(size - 1, 1).bit_length()
-    words = jax.random.bits(key, (size,)) << index_bits | jnp.arange(size, dtype=jnp.uint32)
-    return (jnp.sort(words) & (2**index_bits - 1)).astype(jnp.int32)

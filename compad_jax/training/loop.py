@@ -13,10 +13,11 @@ from compad_jax.config import Config
 from compad_jax.models import init_params
 from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.criteria import training_criteria
+from compad_jax.training.made_of import MadeOf
 from compad_jax.training.metrics_log import MetricsLogger, read_metrics
 from compad_jax.training.progress import Progress, require_finite
 from compad_jax.training.restore import placed_shapes, restore_policy, warm_start
-from compad_jax.training.run_directory import claim_workdir
+from compad_jax.training.run_directory import claimed
 from compad_jax.training.setup import Builders, TrainingSetup, set_up
 from compad_jax.training.signals import Interrupted, stop_requests
 from compad_jax.training.step import TrainState
@@ -41,13 +42,13 @@ def train(
         stopwatch: measures the phases collect and compile, side by side, and train.
 
     Raises:
-        ConfigError: `workdir` holds a run with other settings, or the data are unusable.
+        ConfigError: `workdir` holds a run with other settings or on other histories, another
+            process trains there, or the data are unusable.
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was saved first.
         FloatingPointError: the training diverged; the last checkpoint is from before.
     """
-    claim_workdir(config, workdir)
     stopwatch = stopwatch or Stopwatch()
-    with Checkpoints(workdir) as checkpoints:
+    with claimed(config, workdir), Checkpoints(workdir) as checkpoints:
         if _is_finished(config, workdir, checkpoints, builders):
             print(f"{workdir}: training is finished ({config.train.train_timesteps} steps)")
             return
@@ -74,7 +75,7 @@ def _is_finished(
 def _restore(config: Config, checkpoints: Checkpoints, setup: TrainingSetup) -> TrainState:
     """The newest saved state, or the first one where there is none."""
     like = _without_params(setup.first_state)
-    restored = checkpoints.restore_latest(placed_shapes(setup.policy), like)
+    restored = checkpoints.restore_latest(placed_shapes(setup.policy), like, setup.made_of)
     if restored:
         _, params, others = restored
         return setup.init(params)._replace(**others)
@@ -112,13 +113,15 @@ def _loop(
             if is_measured or stopped_by or step % settings.checkpoint_every == 0:
                 progress.flush()
                 logger.write_criteria(step, judge(read_metrics(workdir)))
-                _save(checkpoints, step, state, score(metrics))
+                _save(checkpoints, step, state, score(metrics), setup.made_of)
             if stopped_by:
                 message = f"stopped at step {step:,}; all is saved in {workdir}"
                 raise Interrupted(message, stopped_by)
 
 
-def _save(checkpoints: Checkpoints, step: int, state: TrainState, how_good: float) -> None:
+def _save(
+    checkpoints: Checkpoints, step: int, state: TrainState, how_good: float, made_of: MadeOf
+) -> None:
     """Saves a state that can be gone on from; raises if it diverged."""
     params, others = state.params, _without_params(state)
     # Squared, as the next step will do: what then overflows is lost already.
@@ -126,7 +129,7 @@ def _save(checkpoints: Checkpoints, step: int, state: TrainState, how_good: floa
         squares = [np.square(x, dtype=np.float32) for x in jax.tree.leaves(jax.device_get(params))]
     require_finite(step, "a parameter", *squares)
     require_finite(step, "the optimiser's state", *jax.tree.leaves(jax.device_get(others)))
-    checkpoints.save(step, params, others, how_good)
+    checkpoints.save(step, params, others, how_good, made_of)
 
 
 def _without_params(state: TrainState) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from compad_jax.config.shipped import is_shipped, trained_directory
 from compad_jax.envs import make_env
 from compad_jax.envs.protocol import EnvSpec
 from compad_jax.models import Params, Policy, make_policy, param_shapes
-from compad_jax.training.checkpoints import Checkpoints
+from compad_jax.training.checkpoints import SavedSteps
 
 MakePolicy = Callable[[Config, EnvSpec], Policy]
 
@@ -37,8 +37,8 @@ def restore_policy(
         ConfigError: no usable checkpoint is there.
     """
     policy = make_policy(config, make_env(config.env).spec)
-    with Checkpoints(workdir) as checkpoints:
-        step, params = checkpoints.restore_params(placed_shapes(policy), which)
+    with SavedSteps(workdir) as saved:
+        step, params = saved.restore_params(placed_shapes(policy), which)
     return policy, step, params
 
 

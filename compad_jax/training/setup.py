@@ -9,18 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from compad_jax.backend.provenance import describe_versions
 from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks, tasks_of
-from compad_jax.histories.collection import load_histories
+from compad_jax.histories.collection import load_histories, load_histories_and_hash
 from compad_jax.histories.dataset import Dataset, dataset_shapes, make_datasets
 from compad_jax.histories.sampler import Sampler, make_sampler
 from compad_jax.models import Params, Policy, init_params, make_policy
 from compad_jax.training.losses import loss_floor
+from compad_jax.training.made_of import MadeOf
 from compad_jax.training.optimizer import make_optimizer
 from compad_jax.training.restore import MakePolicy
 from compad_jax.training.step import TrainState, make_init, make_train_steps
+from compad_jax.types import History
 
 TrainSteps = Callable[[TrainState, Dataset, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -50,6 +53,7 @@ class TrainingSetup(NamedTuple):
     train_steps: TrainSteps  # Compiled.
     datasets: dict[str, Dataset]  # See `load_datasets`.
     keys: Keys
+    made_of: MadeOf
 
 
 def set_up(
@@ -83,9 +87,11 @@ def set_up(
     with ThreadPoolExecutor(1) as pool:
         compiled = pool.submit(compile_steps)
         with stopwatch.phase("collect"):
-            datasets = load_datasets(config, mesh)
+            history, store_hash = load_histories_and_hash(config)
+            datasets = _share_out(history, config, mesh)
         state, train_steps = compiled.result()
-    return TrainingSetup(policy, sample, init, state, train_steps, datasets, keys)
+    made_of = MadeOf(store_hash, mesh.size, describe_versions())
+    return TrainingSetup(policy, sample, init, state, train_steps, datasets, keys, made_of)
 
 
 def make_keys(config: Config) -> Keys:
@@ -106,7 +112,11 @@ def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]
         Datasets train, validation and held_out; they share no task. Only `train` is
         learned from, only `validation` chooses a checkpoint; `held_out` is reported.
     """
-    history = load_histories(config)
+    return _share_out(load_histories(config), config, mesh)
+
+
+def _share_out(history: History, config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]:
+    """The histories of each part of the split, on the devices."""
     split = split_tasks(history.transition.action.shape[0], config.env)
     floor_fn = partial(loss_floor, smoothing=config.optimizer.label_smoothing)
     return make_datasets(history, split._asdict(), floor_fn, mesh)

@@ -18,7 +18,7 @@ class Arm(NamedTuple):
     builders: Builders = Builders()
     act_with: MakePolicy = make_policy
     trained_as: str = ""  # Arm whose training this one evaluates, instead of an own one.
-    conditions: "tuple[Condition, ...]" = ()  # Beside the suite's.
+    conditions: "tuple[Condition, ...]" = ()  # Beside the suite's; in place of one of its name.
 
 
 class Condition(NamedTuple):

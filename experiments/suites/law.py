@@ -1,17 +1,21 @@
-"""When is a memory needed? Dark rooms that pay once an episode: episode length against window.
+"""When is a memory needed? Dark rooms with a wait of a fixed length: wait against window.
 
 python -m experiments.ablate --suite law
 
-Episodes have a fixed length. Between the step that shows where the goal is and the next decision
-about it lies about one episode, which a window either reaches over or not. Both methods decode
-from the same number of tokens; of CompAD's, a quarter are latents. All 40 arms take some four
-hours on two CPU cores.
+Between the step that shows where the goal is and the next decision about it lie as many random
+steps as the wait has, which a window either reaches over or not. Both methods decode from the
+same number of tokens; of CompAD's, a quarter are latents. All 40 arms take some four hours on two
+CPU cores.
+
+The environment acts in the wait. If the policy itself filled the time up to a fixed horizon, its
+actions there, which no target teaches, would differ from its teacher's random ones, and its
+memory would meet what it was not trained on.
 """
 
-from experiments.suites import Arm, Suite
+from experiments.suites import Arm, Condition, Suite
 from experiments.wait_arms import ad
 
-HORIZONS = (20, 40, 60, 100, 200)
+WAITS = (20, 40, 60, 100, 200)
 WINDOWS = (20, 40, 80, 160)  # Decoder tokens.
 
 
@@ -25,11 +29,11 @@ def _arms() -> list[Arm]:
     methods = {"compad": ("CompAD", _compad), "ad": ("AD", ad)}
     return [
         Arm(
-            f"{name}_{horizon}_{tokens}",
-            f"{label}, episodes of {horizon}, window of {tokens}",
-            (f"env.horizon={horizon}", *overrides(tokens)),
+            f"{name}_{wait}_{tokens}",
+            f"{label}, waits of {wait}, window of {tokens}",
+            (f"env.wait={wait}", *overrides(tokens)),
         )
-        for horizon in HORIZONS
+        for wait in WAITS
         for tokens in WINDOWS
         for name, (label, overrides) in methods.items()
     ]
@@ -38,10 +42,11 @@ def _arms() -> list[Arm]:
 SUITE = Suite(
     question="When is a memory needed?",
     config="configs/dark_room_wait.py",
-    overrides=("env.max_wait=0", "env.no_wait_ratio=0.0", "eval.num_episodes=50"),
+    overrides=("env.max_wait=0", "env.no_wait_ratio=0.0", "eval.num_episodes=10"),
     num_tokens=11_520_000,
     warmup_ratio=0.08,
     seeds=(0,),
     arms=tuple(_arms()),
+    conditions=(Condition("as_trained"),),
     report="law_report",
 )

@@ -227,9 +227,42 @@ def test_stopwatch_adds_to_what_earlier_processes_took(tmp_path, monkeypatch):
     facts = json.loads(path.read_text())
     assert facts["seconds"] == {"start": 3.0, "train": 40.0, "evaluate": 11.0, "report": 1.0}
     assert (facts["total_seconds"], facts["processes"]) == (60.0, 2)
-    path.write_text("cut o")
-    second.save(str(path))
+
+
+def test_stopwatch_says_that_a_killed_process_is_not_counted(tmp_path):
+    path = str(tmp_path / "timing.json")
+
+    def counts():
+        facts = json.loads((tmp_path / "timing.json").read_text())
+        return facts["processes"], facts["processes_not_counted"]
+
+    stopwatch.Stopwatch().save(path, is_last=False)  # And then it is killed.
+    assert counts() == (0, 1)
+    second = stopwatch.Stopwatch()
+    second.save(path, is_last=False)
+    assert counts() == (0, 2)
+    second.save(path)
+    assert counts() == (1, 1)
+    stopwatch.Stopwatch().save(path)
+    assert counts() == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"\xff\xfe", b"3", b"[]", b"{}", b'{"seconds": 3}'),
+        b'{"seconds": {"train": "x"}, "total_seconds": 1, "peak_memory_gib": 1}',
+        b'{"seconds": {}, "total_seconds": 1, "peak_memory_gib": 1, "processes": "2"}',
+    ],
+)
+def test_stopwatch_counts_anew_where_the_file_is_bad(tmp_path, caplog, content):
+    path = tmp_path / "timing.json"
+    path.write_bytes(content)
+    stopwatch.Stopwatch().save(str(path))
     assert json.loads(path.read_text())["processes"] == 1
+    (record,) = caplog.records
+    assert record.getMessage().startswith(str(path))
+    assert record.getMessage().endswith("; its seconds are lost, and counted anew")
 
 
 @pytest.mark.parametrize("quick", [True, False])

@@ -14,7 +14,7 @@ from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.evaluation import evaluate_run
 from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.training.checkpoints import Checkpoints
-from compad_jax.training.loop import claim_workdir
+from compad_jax.training.run_directory import claim_workdir
 from experiments.faults import make_hasty_policy
 from tests.builders import make_model, override
 
@@ -51,6 +51,23 @@ def test_checkpoints_do_not_share_a_directory(config):
         "held_out-sample-4-step-20",
     ]
     assert [x["step"] for x in _summaries(latest + best)] == [40, 40, 20, 20]
+
+
+def test_an_evaluation_beside_a_training_leaves_its_save_alone(config):
+    _untrained(config, "run", {40: 0.0})
+    save = "run/checkpoints/50.orbax-checkpoint-tmp/params"
+    os.makedirs(save)
+    evaluate(config, "run")
+    assert os.path.isdir(save)
+
+
+def test_an_interrupted_run_that_was_evaluated_can_be_finished(config):
+    _untrained(config, "run", {20: 0.0})
+    early = evaluate(config, "run")
+    _untrained(config, "run", {40: 0.0})
+    for _ in range(2):
+        late = evaluate(config, "run")
+    assert [x["step"] for x in _summaries(early + late)] == [20, 20, 40, 40]
 
 
 def test_what_may_not_be_written_is_not_played(config, monkeypatch):

@@ -1,12 +1,20 @@
 """The files of an evaluation."""
 
 import csv
+import os
+import threading
+import time
 
 import numpy as np
 import pytest
 
 from compad_jax.config import ConfigError
-from compad_jax.evaluation.result_files import check_directory, write_curve, write_summary
+from compad_jax.evaluation.result_files import (
+    check_directory,
+    replacing_evaluation,
+    write_curve,
+    write_summary,
+)
 from compad_jax.evaluation.statistics import Returns, Source
 
 _SOURCE = Source(np.array([[[1.0], [3.0]], [[2.0], [2.0]]]), 2.0, 2.0)  # Two episodes.
@@ -52,6 +60,29 @@ def test_another_evaluation_is_not_replaced(tmp_path):
         check_directory(directory, 6, config)
     with pytest.raises(ConfigError, match=r"holds another evaluation \(config\)"):
         check_directory(directory, 5, {"eval": {"num_seeds": 9, "checkpoint": "latest"}})
+
+
+def test_of_two_evaluations_at_once_one_is_written(tmp_path):
+    """Though both found the directory free when they began."""
+    directory, outcome = str(tmp_path / "eval" / "held_out"), []
+
+    def write_another():
+        try:
+            with replacing_evaluation(directory, 5, {"eval": {"num_seeds": 9}}):
+                write_summary(directory, {"step": 5, "config": {"eval": {"num_seeds": 9}}})
+        except ConfigError as error:
+            outcome.append(str(error))
+
+    thread = threading.Thread(target=write_another)
+    config = {"eval": {"num_seeds": 8}}
+    with replacing_evaluation(directory, 5, config):
+        thread.start()
+        time.sleep(0.3)
+        write_summary(directory, {"step": 5, "config": config})
+    thread.join()
+    assert outcome == [f"{directory}: holds another evaluation (config); move it away"]
+    check_directory(directory, 5, config)
+    assert os.listdir(tmp_path / "eval") == ["held_out"]
 
 
 def test_no_file_holds_a_number_that_is_none(tmp_path):

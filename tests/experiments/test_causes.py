@@ -9,7 +9,7 @@ from compad_jax.config.checks import ConfigError
 from compad_jax.envs import make_env
 from compad_jax.evaluation.rollout import make_rollout
 from compad_jax.training.checkpoints import Checkpoints
-from compad_jax.training.loop import claim_workdir
+from compad_jax.training.run_directory import claim_workdir
 from experiments import causes
 from tests.builders import make_model, override, tasks_of
 

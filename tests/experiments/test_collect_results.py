@@ -21,7 +21,9 @@ def run(tmp_path, summaries):
         directory = tmp_path / "runs" / "small" / "eval" / summary["name"]
         directory.mkdir(parents=True)
         (directory / "summary.json").write_text(json.dumps(summary))
-        (directory / "curve.csv").write_text("episode,fraction\n1,0.5\n")
+        columns = "episode,fraction,low,high,mean_return,return_low,return_high,source_fraction,"
+        columns += "source_return,num_compressions"
+        (directory / "curve.csv").write_text(f"{columns}\n1,0.5,0.4,0.6,8,7,9,,,0\n")
     return str(tmp_path / "runs" / "small")
 
 

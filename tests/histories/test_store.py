@@ -1,6 +1,5 @@
 """Histories on disk: whole and as asked for, or refused."""
 
-import errno
 import glob
 import json
 import os
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from compad_jax.backend import files
 from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError
 from compad_jax.histories import store
@@ -174,8 +174,22 @@ def test_a_folder_without_a_whole_manifest_is_no_store(directory, content):
         os.remove(path)
     else:
         _rewrite(path, lambda _: content)
-    with pytest.raises(ConfigError, match="is not a store of histories"):
+    with pytest.raises(ConfigError, match="is not a store of histories") as error:
         store.read_store(directory, _ORIGIN)
+    assert directory in str(error.value)
+    assert "delete" not in str(error.value)  # It may be anybody's.
+
+
+@pytest.mark.parametrize("changes", [{"arrays": {}}, {"versions": {"jax": "9"}}])
+def test_a_store_is_known_by_its_arrays(directory, tmp_path, changes):
+    before = store.hash_store(directory)
+    path = os.path.join(directory, "manifest.json")
+    with open(path, encoding="utf-8") as file:
+        manifest = json.load(file)
+    files.write_json(path, manifest | changes)
+    assert (store.hash_store(directory) == before) == ("versions" in changes)
+    store.write_store(str(tmp_path / "other"), _history(seed=1), _ORIGIN)
+    assert store.hash_store(str(tmp_path / "other")) != before
 
 
 def test_another_format_version_is_refused(directory, monkeypatch):
@@ -198,21 +212,27 @@ def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fa
         patch.setattr(store, "_open", open_until_the_disk_is_full)
         with pytest.raises(OSError, match="no space"):
             store.write_store(path, _history(seed=1), _ORIGIN)
-    assert os.listdir(tmp_path) == ["histories.partial"]
-
-    store.write_store(path, _history(), _ORIGIN)  # What is left over does not disturb.
+    assert os.listdir(tmp_path) == []
+    store.write_store(path, _history(), _ORIGIN)
     assert os.listdir(tmp_path) == ["histories"]
     action = store.read_store(path, _ORIGIN).transition.action
     np.testing.assert_array_equal(action, _history().transition.action)
 
 
-def test_a_half_written_store_is_ignored_and_replaced(tmp_path):
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     path = str(tmp_path / "histories")
-    os.makedirs(f"{path}.partial/obs")
-    with open(f"{path}.partial/obs/.zarray", "w", encoding="utf-8") as file:
-        file.write("cut off")
-    store.write_store(path, _history(), _ORIGIN)
-    assert os.listdir(tmp_path) == ["histories"]
+    ours = files.temporary_name(path)
+    others = [
+        f"{path}.partial",
+        files.temporary_name(str(tmp_path / "mine")),
+        f"{path}.abc.partial",
+    ]
+    for folder in (ours, *others):
+        os.makedirs(f"{folder}/obs")
+    with store.making(path):
+        store.write_store(path, _history(), _ORIGIN)
+    left = {os.path.join(tmp_path, name) for name in os.listdir(tmp_path)}
+    assert left == {path, *others}
     store.read_store(path, _ORIGIN)
 
 
@@ -280,15 +300,3 @@ def test_an_array_that_the_manifest_does_not_list_is_missed(directory):
     _rewrite(path, lambda content: content.replace(b'"reward"', b'"payment"'))
     with pytest.raises(ConfigError, match="payment, reward: missing or unknown"):
         store.read_store(directory, _ORIGIN)
-
-
-def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(store.fcntl, "flock", refuse)
-    with (
-        pytest.raises(ConfigError, match=r"histories\.lock: cannot be locked \(No locks available"),
-        store.exclusive(str(tmp_path / "histories")),
-    ):
-        pass

@@ -12,7 +12,7 @@ from compad_jax.models import make_policy, param_shapes, register_memory, unroll
 from compad_jax.models.memory.protocol import _FACTORIES
 from compad_jax.models.memory.rules import GruMemory
 from compad_jax.models.policy import apply_method
-from compad_jax.training.loop import claim_workdir
+from compad_jax.training.run_directory import claim_workdir
 from tests.builders import cut, override, random_transitions, tokens_of
 from tests.models.rules import REMEMBERING, RULES, RunningMean, act, make_rule_model
 

@@ -9,7 +9,7 @@ import pytest
 from compad_jax.config import PpoConfig
 from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.protocol import Discrete, EnvSpec, all_observations, num_observations
-from compad_jax.sources import ppo
+from compad_jax.sources import ppo, ppo_update
 from compad_jax.sources.actor_critic import ActorCritic, tabulate
 from compad_jax.sources.ppo_loss import Samples, make_tally, ppo_loss, tally_loss
 
@@ -106,12 +106,12 @@ def test_observations_are_numbered_in_the_order_of_the_table():
 
 @pytest.mark.parametrize("size", [1, 2, 1000, 8192])
 def test_a_shuffle_is_a_permutation(size):
-    order = ppo.shuffle(jax.random.key(0), size)
+    order = ppo_update.shuffle(jax.random.key(0), size)
     np.testing.assert_array_equal(np.sort(order), np.arange(size))
 
 
 def test_a_shuffle_sends_every_place_everywhere():
     keys = jax.random.split(jax.random.key(0), 20_000)
-    orders = np.asarray(jax.vmap(lambda key: ppo.shuffle(key, 5))(keys))
+    orders = np.asarray(jax.vmap(lambda key: ppo_update.shuffle(key, 5))(keys))
     for place in range(5):
         np.testing.assert_allclose(np.bincount(orders[:, place]) / 20_000, 0.2, atol=0.015)

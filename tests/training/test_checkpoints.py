@@ -5,7 +5,9 @@ import glob
 import logging
 import math
 import os
+import resource
 import shutil
+import signal
 
 import chex
 import jax
@@ -15,7 +17,8 @@ import optax
 import pytest
 
 from compad_jax.config.checks import ConfigError
-from compad_jax.training.checkpoints import Checkpoints
+from compad_jax.training.checkpoints import Checkpoints, SavedSteps
+from compad_jax.training.made_of import MadeOf
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -269,13 +272,170 @@ def test_a_checkpoint_that_must_not_be_read_is_not_damaged(three_steps, monkeypa
         def refuse(*_, **__):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(checkpoints._manager, "restore", refuse)
+        monkeypatch.setattr(checkpoints._reader, "restore", refuse)
         with pytest.raises(ConfigError, match=r"checkpoint 3 cannot be read .*Permission denied"):
             checkpoints.restore_params(_state(0)[0], "latest")
 
 
-def test_what_a_killed_save_left_is_removed(copy):
-    left = os.path.join(copy, "checkpoints", "4.orbax-checkpoint-tmp")
-    os.makedirs(os.path.join(left, "params"))
+@pytest.fixture
+def save_under_way(copy):
+    """What Orbax has on disk while it saves step 4."""
+    path = os.path.join(copy, "checkpoints", "4.orbax-checkpoint-tmp")
+    os.makedirs(os.path.join(path, "params.orbax-checkpoint-tmp"))
+    return path
+
+
+def test_what_a_killed_save_left_is_removed(copy, save_under_way):
     assert _latest(copy)[0] == 3
-    assert not os.path.exists(left)
+    assert not os.path.exists(save_under_way)
+
+
+def _contents(directory):
+    """Every file and folder, and when it was changed."""
+    paths = glob.glob(f"{directory}/**", recursive=True, include_hidden=True)
+    return {path: os.stat(path).st_mtime_ns for path in paths}
+
+
+@pytest.mark.parametrize("which", ["best", "latest"])
+def test_a_reader_beside_a_save_changes_nothing(copy, save_under_way, which, caplog):
+    before = _contents(copy)
+    with SavedSteps(copy) as saved:
+        assert saved.steps == [1, 2, 3]
+        step, params = saved.restore_params(_state(0)[0], which)
+    assert step == {"best": 1, "latest": 3}[which]
+    chex.assert_trees_all_equal(params, _state(step)[0])
+    assert _contents(copy) == before
+    assert not caplog.records
+
+
+def test_a_reader_makes_no_directory(workdir):
+    with SavedSteps(workdir) as saved, pytest.raises(ConfigError, match="train first"):
+        saved.restore_params(_state(0)[0], "latest")
+    assert not os.path.exists(workdir)
+
+
+def _removing(saved, steps, then=lambda: None):
+    """Lets a training beside this reader remove steps once they were listed."""
+    read = saved._read
+
+    def remove_first(step, **items):
+        if step in steps:
+            shutil.rmtree(os.path.join(saved._directory, str(step)))
+            then()
+        return read(step, **items)
+
+    saved._read = remove_first
+    return saved
+
+
+def test_a_reader_falls_back_where_a_step_is_removed_meanwhile(copy, caplog):
+    with SavedSteps(copy) as saved:
+        assert _removing(saved, {1}).restore_params(_state(0)[0], "best")[0] == 2
+    assert "checkpoint 1 was removed meanwhile; trying another" in caplog.text
+
+
+def test_a_reader_finds_what_was_saved_meanwhile(copy, three_steps):
+    def save_step_4():
+        if not os.path.exists(_step_directory(copy, 4)):
+            shutil.copytree(_step_directory(three_steps, 3), _step_directory(copy, 4))
+
+    with SavedSteps(copy) as saved:
+        _removing(saved, {1, 2, 3}, save_step_4)
+        step, params = saved.restore_params(_state(0)[0], "latest")
+    assert step == 4
+    chex.assert_trees_all_equal(params, _state(3)[0])
+
+
+def test_a_reader_that_loses_every_step_says_so(copy):
+    with SavedSteps(copy) as saved:
+        message = "no usable checkpoint .*3 was removed meanwhile.*1 was removed meanwhile"
+        with pytest.raises(ConfigError, match=message):
+            _removing(saved, {1, 2, 3}).restore_params(_state(0)[0], "latest")
+
+
+_BAD = [b"", b"\xff\xfe", b"3", b"[]", b"{}", b'{"score": "x", "params": 1}', b'{"layout": []']
+
+
+@pytest.mark.parametrize("content", _BAD)
+def test_a_bad_checksum_file_is_damage(copy, caplog, content):
+    _rewrite(os.path.join(_step_directory(copy, 3), "checksum", "metadata"), lambda _: content)
+    assert _latest(copy)[0] == 2
+    assert "checkpoint 3 is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("layout", [b"[]", b'{"params": 3}', b"null"])
+def test_a_bad_layout_is_damage(copy, layout):
+    path = os.path.join(_step_directory(copy, 3), "checksum", "metadata")
+    _rewrite(path, lambda x: x[: x.index(b'"layout"')] + b'"layout": ' + layout + b"}")
+    assert _latest(copy)[0] == 2
+
+
+@pytest.mark.parametrize("content", _BAD)
+def test_a_bad_score_counts_as_not_measured(copy, content):
+    path = os.path.join(_step_directory(copy, 1), "metrics", "metrics")
+    _rewrite(path, lambda _: content)
+    with SavedSteps(copy) as saved:
+        assert saved.restore_params(_state(0)[0], "best")[0] == 2
+    assert _params(copy, "best") == 2
+    _save(copy, [0.1], first=4)
+    assert _kept(copy) == [2, 3, 4]
+
+
+_MADE_OF = MadeOf("c0ffee", 8, {"jax": "1", "numpy": "2"})
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A run whose checkpoint says what it was made of."""
+    path = str(tmp_path_factory.mktemp("runs") / "run")
+    with Checkpoints(path) as checkpoints:
+        checkpoints.save(1, *_state(1), 0.5, _MADE_OF)
+    return path
+
+
+def test_other_histories_are_refused(recorded):
+    with SavedSteps(recorded) as saved:
+        message = r"checkpoint 1: trained on histories other than those .*; bring .* another --work"
+        with pytest.raises(ConfigError, match=message):
+            saved.restore_latest(*_state(0), _MADE_OF._replace(histories="0ther"))
+        assert saved.restore_params(_state(0)[0], "latest")[0] == 1  # Acting needs none.
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, ""),
+        ({"num_devices": 1}, "num_devices 8, now 1"),
+        ({"versions": {"jax": "1", "numpy": "3"}}, "versions.numpy 2, now 3"),
+    ],
+)
+def test_other_versions_and_devices_are_one_warning(recorded, caplog, changes, text):
+    with SavedSteps(recorded) as saved:
+        assert saved.restore_latest(*_state(0), _MADE_OF._replace(**changes))[0] == 1
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == bool(text)
+    assert all(text in line and "may differ by rounding" in line for line in lines)
+
+
+def test_checkpoints_of_earlier_versions_say_nothing(three_steps, caplog):
+    with SavedSteps(three_steps) as saved:
+        assert saved.restore_latest(*_state(0), _MADE_OF)[0] == 3
+    assert not caplog.records
+
+
+def test_a_full_disk_keeps_the_steps_before(copy):
+    """A limit on the size of a file stands for the disk."""
+    large = {"a": jnp.asarray(np.random.default_rng(0).normal(size=(600, 1000)), jnp.float32)}
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with Checkpoints(copy) as checkpoints:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
+            with pytest.raises(OSError, match="File too large") as error:
+                checkpoints.save(4, large, {"step": 4}, 0.1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert error.value.filename == _step_directory(copy, 4)
+    assert _kept(copy) == [1, 2, 3]
+    assert _latest(copy)[0] == 3

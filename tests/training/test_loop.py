@@ -1,6 +1,10 @@
 """Training for real, small: it must learn, and must not depend on interruptions."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -11,6 +15,8 @@ import pytest
 from compad_jax.config import save_json
 from compad_jax.config.checks import ConfigError
 from compad_jax.evaluation.evaluate_run import evaluate
+from compad_jax.histories.collection import load_histories, make_learner, program_hash
+from compad_jax.histories.store import Origin, store_settings, write_store
 from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.loop import train
 from compad_jax.training.metrics_log import read_metrics
@@ -120,6 +126,39 @@ def test_a_diverged_state_is_not_saved(debug_config, elsewhere, idle_steps, to):
         with pytest.raises(FloatingPointError, match="a parameter is not finite at step 30; try"):
             train(config, "run")
         assert restore_policy(config, "run")[1] == 20
+
+
+@pytest.mark.timeout(300)
+def test_a_store_replaced_between_stop_and_resume_is_noticed(debug_config, elsewhere, idle_steps):
+    config = override(debug_config, data={"dir": "mine"})
+    train(config, "run")
+    shutil.rmtree("run/checkpoints/40")  # As if it had been stopped before.
+    history = load_histories(config)
+    origin = Origin(store_settings(config), program_hash(make_learner(config)[0]))
+    other = history.transition._replace(reward=1 - history.transition.reward)
+    shutil.rmtree("mine")
+    write_store("mine", history._replace(transition=other), origin)
+    with pytest.raises(ConfigError, match="trained on histories other than those there now"):
+        train(config, "run")
+    shutil.rmtree("mine")  # The same histories, made again, are as good.
+    train(config, "run")
+    assert restore_policy(config, "run")[1] == 40
+
+
+@pytest.mark.timeout(300)
+def test_a_second_training_changes_nothing(debug_config, elsewhere):
+    claim_workdir(debug_config, "run")
+    code = "from compad_jax.backend.ownership import owned\n"
+    code += "with owned('run/training.lock', 'run'): print(flush=True), input()"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as first:
+        first.stdout.readline()
+        before = sorted(os.listdir("run"))
+        with pytest.raises(ConfigError, match=f"run: in use by process {first.pid} on "):
+            train(debug_config, "run")
+        assert sorted(os.listdir("run")) == before == ["config.json", "training.lock"]
+        first.kill()
 
 
 @pytest.mark.timeout(300)

@@ -2,7 +2,9 @@
 
 import json
 import os
-import time
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from compad_jax.config import Config
 from compad_jax.reports.training_curve import training_curve
 from compad_jax.training.criteria import training_criteria
-from compad_jax.training.metrics_log import MetricsLogger, read_metrics
+from compad_jax.training.metrics_log import MetricsLogger, log_evaluation, read_metrics
 
 
 @pytest.fixture
@@ -109,9 +111,69 @@ def test_tensorboard_shows_the_same(workdir):
     }
 
 
+def _summary(name):
+    criteria = [{"name": "a, b", "passed": True}, {"name": "c", "passed": None}]
+    shares = {"fraction_of_optimum": 0.5, "final_fraction_of_optimum": None}
+    return {"name": name, "mean_return": 2.0, "criteria": criteria, **shares}
+
+
+def test_tensorboard_keeps_all_that_is_logged_within_a_second(workdir):
+    _write(workdir, 0, [10])
+    for name in ("greedy", "sample"):
+        log_evaluation(workdir, 10, _summary(name))
+    scalars = _scalars(workdir)
+    assert scalars["loss"] == [(10, 1.25)]
+    for name in ("greedy", "sample"):
+        assert scalars[f"evaluation/{name}/mean_return"] == [(10, 2.0)]
+        assert scalars[f"evaluation/{name}/fraction_of_optimum"] == [(10, 0.5)]
+        assert scalars[f"evaluation/{name}/criteria/a_b"] == [(10, 1.0)]
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_points_survive_a_kill(workdir, is_saved):
+    code = """
+import os, signal, sys
+from compad_jax.training.metrics_log import MetricsLogger
+logger = MetricsLogger(sys.argv[1], 0)
+for step in range(1, 6):
+    logger.write(step, {"loss": 1.5})
+if len(sys.argv) > 2:
+    logger.write_criteria(5, [{"name": "a", "passed": False}])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", code, workdir, *(["saved"] if is_saved else [])]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2]).returncode == -9
+    assert [step for step, _ in _scalars(workdir)["loss"]] == [1, 2, 3, 4, 5]
+    assert _scalars(workdir).get("criteria/a") == ([(5, 0.0)] if is_saved else None)
+
+
+_FOREIGN = [
+    *(b"", b"3", b"{}", b"[]", b"null", b'"step"', b'{"step": 5.0}', b'{"step": true}'),
+    *(b"\xff\xfe\x00", b'{"step": 5, "loss": "low"}', b'{"step": 5, "loss": {}}', b"[" * 9000),
+]
+
+
+@pytest.mark.parametrize("line", _FOREIGN)
+def test_foreign_lines_are_left_out_with_one_warning(workdir, caplog, line):
+    _write(workdir, 0, [10, 20])
+    path = Path(workdir) / "metrics.jsonl"
+    first, second = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, line, line, second]) + b"\n")
+    assert [row["step"] for row in read_metrics(workdir)] == [10, 20]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: 2 lines are no metrics and left out, the first is line 2"
+    ]
+    _write(workdir, 10, [20])
+    assert [json.loads(line)["step"] for line in _lines(workdir)] == [10, 20]
+
+
+def test_an_earlier_versions_nan_was_not_measured(workdir):
+    (Path(workdir) / "metrics.jsonl").write_text('{"step": 5, "loss": NaN}\n')
+    assert read_metrics(workdir) == [{"step": 5, "loss": None}]
+
+
 def test_tensorboard_forgets_what_is_logged_anew(workdir):
     _write(workdir, 0, [10, 20, 30, 40])
-    time.sleep(1.1)  # Event files are named after the second.
     _write(workdir, 20, [30, 40], offset=0.5)
     assert _scalars(workdir)["loss"] == [(10, 1.25), (20, 2.5), (30, 4.25), (40, 5.5)]
 
