@@ -176,7 +176,7 @@ MUTATIONS = (
     Mutation(
         "every step draws the same batch and dropout",
         "compad_jax/training/step.py",
-        "jax.random.fold_in(key, state.step)",
+        "jax.random.fold_in(key, step)",
         "jax.random.fold_in(key, 0)",
         _STEP,
     ),
