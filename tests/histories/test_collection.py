@@ -122,15 +122,15 @@ def test_what_a_source_of_ones_own_gets_wrong_makes_no_store(
 
 def test_of_two_at_once_one_collects_and_both_read(config, noise_source, tmp_path, monkeypatch):
     config = override(config, data={"dir": str(tmp_path / "histories")})
-    calls, both_collect, real = [], threading.Barrier(2), collection.collect
+    calls, both_collect, real = [], threading.Barrier(2), collection.collect_parts
 
-    def slow_collect(config):
+    def slow_collect(config, tasks):
         calls.append(config)
         with pytest.raises(threading.BrokenBarrierError):
             both_collect.wait(timeout=1)
-        return real(config)
+        return real(config, tasks)
 
-    monkeypatch.setattr(collection, "collect", slow_collect)
+    monkeypatch.setattr(collection, "collect_parts", slow_collect)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(collection.load_histories, [config, config], timeout=60)
     assert len(calls) == 1
