@@ -239,7 +239,7 @@ MUTATIONS = (
     Mutation(
         "checkpoints are not checked",
         "compad_jax/training/checkpoints.py",
-        "if _checksum(restored[name]) != saved[name]:",
+        "if checksum_of(restored[name]) != saved[name]:",
         "if False:",
         ("tests/training/test_checkpoints.py",),
     ),

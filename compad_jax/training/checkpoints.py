@@ -1,21 +1,26 @@
 """Orbax checkpoints: the latest two and the best on validation, each with a checksum."""
 
 import contextlib
-import hashlib
 import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Self
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from compad_jax.backend import files, processes
-from compad_jax.config.checks import ConfigError, differences, require
+from compad_jax.config.checks import ConfigError
+from compad_jax.training.checkpoint_contents import (
+    checksum_of,
+    describe,
+    is_description,
+    layout_of,
+    require_layout,
+)
 from compad_jax.training.made_of import MadeOf
 
 _SCORE = "score"
@@ -139,12 +144,12 @@ class SavedSteps:
             if not os.path.isdir(os.path.join(self._directory, str(step), name)):
                 raise _Unusable(f"has no {name}")
         saved = self._read(step, checksum=ocp.args.JsonRestore()).checksum
-        if not _is_description(saved, items):
+        if not is_description(saved, items):
             raise _Unusable("is damaged (checksum is no such file)")
         for name, item in items.items():
             if name in saved.get("layout", {}):  # An earlier version did not write it.
                 where = f"{self._directory}: {name} of checkpoint {step}"
-                _require_layout(where, saved["layout"][name], _layout(item))
+                require_layout(where, saved["layout"][name], layout_of(item))
         if made_of and "made_of" in saved:
             made_of.require_like(saved["made_of"], f"{self._directory}: checkpoint {step}")
         abstract = {
@@ -153,7 +158,7 @@ class SavedSteps:
         }
         restored = self._read(step, **abstract)
         for name in items:
-            if _checksum(restored[name]) != saved[name]:
+            if checksum_of(restored[name]) != saved[name]:
                 raise _Unusable(f"is damaged (checksum of {name})")
         return {name: restored[name] for name in items}
 
@@ -224,7 +229,7 @@ class Checkpoints(SavedSteps):
         Raises:
             OSError: it cannot be written, as on a full disk; the steps before are kept.
         """
-        description = _describe({"params": params, "rest": rest})
+        description = describe({"params": params, "rest": rest})
         if made_of:
             description["made_of"] = made_of._asdict()
         if step in self._manager.all_steps():
@@ -285,44 +290,3 @@ def _mend_score(directory: str, step: int) -> None:
 
 def _score_path(directory: str, step: int) -> str:
     return os.path.join(directory, str(step), "metrics", "metrics")
-
-
-def _is_description(saved: Any, names: Iterable[str]) -> bool:
-    """Whether that is what `_describe` makes, and of these items."""
-    if not isinstance(saved, dict) or not all(isinstance(saved.get(x), str) for x in names):
-        return False
-    layout, made_of = saved.get("layout", {}), saved.get("made_of", {})
-    parts = [layout, made_of, *(layout.values() if isinstance(layout, dict) else ())]
-    return all(isinstance(part, dict) for part in parts)
-
-
-def _describe(items: dict[str, Any]) -> dict[str, Any]:
-    """Checksum and layout of each item."""
-    checksums = {name: _checksum(item) for name, item in items.items()}
-    return checksums | {"layout": {name: _layout(item) for name, item in items.items()}}
-
-
-def _layout(tree: Any) -> dict[str, str]:
-    """Type and shape of each leaf by its path: `{"dense/kernel": "float32[3, 2]"}`."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda x: x, tree))
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{list(x.shape)}"
-        for path, x in leaves
-    }
-
-
-def _require_layout(where: str, saved: dict[str, str], wanted: dict[str, str]) -> None:
-    """Raises a ConfigError that names the first leaves in which two layouts differ."""
-    differing = differences(saved, wanted)
-    shown = [
-        f"{path} is {old or 'not there'}, not {new or 'absent'}" for path, old, new in differing
-    ]
-    require(not shown, f"{where} does not fit these settings: {'; '.join(shown[:3])}")
-
-
-def _checksum(tree: Any) -> str:
-    """SHA-256 over all leaves, in order: flipped bytes restore without an error."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
-    return digest.hexdigest()
