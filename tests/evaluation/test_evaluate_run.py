@@ -136,7 +136,10 @@ def test_an_environment_without_optimum_shows_plain_returns(config):
 
 
 def test_goals_out_of_reach_do_not_divide(config):
-    config = override(config, env={"start": "corner", "horizon": 4, "train_env_ratio": 0.5})
+    """Nobody tells an own environment that its tasks may pay nothing."""
+    register_env("far_room", lambda c: DarkRoom(c.grid_size, c.horizon, start=c.start))
+    far = {"name": "far_room", "start": "corner", "horizon": 4, "train_env_ratio": 0.5}
+    config = override(config, env=far)
     _untrained(config, "run", {40: 0.0})
     for summary in _summaries(evaluate(config, "run")):
         optima = [task["optimum"] for task in summary["per_task"]]
