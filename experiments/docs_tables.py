@@ -40,6 +40,7 @@ PAGES = (
     "README.md",
     "docs/design.md",
     "docs/performance.md",
+    "docs/reliability.md",
     "docs/results.md",
     "docs/why_it_failed.md",
 )
