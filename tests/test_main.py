@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+_slow, _exhaustive = pytest.mark.slow, pytest.mark.exhaustive
 _ROOT = Path(__file__).parents[1]
 _CONFIG = str(_ROOT / "configs" / "debug.py")
 # What depends on the clock.
@@ -171,16 +172,17 @@ _PHASES = {  # The file that tells that it has begun.
 }
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("phase", "number", "more", "code"),
     [
-        ("collect", signal.SIGINT, (), 130),
-        ("collect", signal.SIGTERM, ("--stopped_exit_code", "75"), 75),
-        ("evaluate", signal.SIGINT, (), 130),
-        ("evaluate", signal.SIGTERM, (), 143),
-        ("report", signal.SIGTERM, ("--stopped_exit_code=75",), 75),
+        pytest.param("collect", signal.SIGINT, (), 130, marks=_slow),
+        pytest.param(
+            "collect", signal.SIGTERM, ("--stopped_exit_code", "75"), 75, marks=_exhaustive
+        ),
+        pytest.param("evaluate", signal.SIGINT, (), 130, marks=_exhaustive),
+        pytest.param("evaluate", signal.SIGTERM, (), 143, marks=_slow),
+        pytest.param("report", signal.SIGTERM, ("--stopped_exit_code=75",), 75, marks=_exhaustive),
     ],
 )
 def test_every_phase_stops_and_goes_on(folder, environment, tmp_path, phase, number, more, code):

@@ -10,7 +10,8 @@ import pytest
 
 from tests.process_groups import ROOT, Group
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
+_slow, _exhaustive = pytest.mark.slow, pytest.mark.exhaustive
 _CONFIG = str(ROOT / "configs" / "debug.py")  # With dropout.
 _UNSTABLE = ("tokens_per_second", "env_steps_per_second", "late_to_early_step_time")
 
@@ -69,7 +70,16 @@ def _require_equal_evaluation(folder, alone, selection="greedy"):
     assert names == {"summary.json", "curve.csv", "learning_curve.png", "report.html"}
 
 
-@pytest.mark.parametrize(("number", "devices"), [(1, 2), (1, 8), (2, 1), (2, 2), (4, 1)])
+@pytest.mark.parametrize(
+    ("number", "devices"),
+    [
+        pytest.param(1, 2, marks=_exhaustive),
+        pytest.param(1, 8, marks=_slow),
+        pytest.param(2, 1, marks=_exhaustive),
+        pytest.param(2, 2, marks=_slow),
+        pytest.param(4, 1, marks=_exhaustive),
+    ],
+)
 def test_devices_and_processes_change_no_history_and_no_loss(
     alone, cache, tmp_path, number, devices
 ):
@@ -83,7 +93,9 @@ def test_devices_and_processes_change_no_history_and_no_loss(
     assert json.loads((tmp_path / "run" / "timing.json").read_text())["processes"] == 1
 
 
-@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize(
+    "first", [pytest.param(1, marks=_slow), pytest.param(2, marks=_exhaustive)]
+)
 def test_a_signal_to_one_stops_all_and_another_number_goes_on(alone, cache, tmp_path, first):
     """One process goes on for two, and two for one; SIGTERM goes to the last."""
     group = _start(tmp_path, cache, first)
@@ -104,6 +116,7 @@ def test_a_signal_to_one_stops_all_and_another_number_goes_on(alone, cache, tmp_
     _require_equal_evaluation(tmp_path, alone)
 
 
+@_slow
 def test_a_mistake_is_one_line_and_every_process_exits_with_2(alone, cache):
     group = _start(alone, cache, 2, changes=["--config.optimizer.lr=0.5"])
     assert group.wait() == [2, 2]
@@ -111,6 +124,7 @@ def test_a_mistake_is_one_line_and_every_process_exits_with_2(alone, cache):
     assert line.startswith("error: run: made with other settings (optimizer.lr 0.001, now 0.5)")
 
 
+@_exhaustive
 def test_a_divergence_is_one_line_and_every_process_exits_with_1(cache, tmp_path):
     changes = ["--config.train.log_every=1", "--config.optimizer.lr=1e38"]
     group = _start(tmp_path, cache, 2, changes=changes)
@@ -120,6 +134,7 @@ def test_a_divergence_is_one_line_and_every_process_exits_with_1(cache, tmp_path
     assert "error: the training diverged: " in lines[0]
 
 
+@_exhaustive
 def test_seven_tasks_of_ppo_are_shared_by_three(cache, tmp_path):
     """Unevenly, and by a teacher that is trained by gradients."""
     changes = ["env.num_tasks=7", "source.name=ppo", "train.train_batch_size=6"]

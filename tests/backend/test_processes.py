@@ -191,9 +191,11 @@ def test_a_cluster_that_cannot_be_joined_is_one_line(monkeypatch):
         launch.join(Membership())
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize(
+    "killed",
+    [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.exhaustive)],
+)
 def test_a_killed_process_takes_the_others_along(program, tmp_path, killed):
     group = Group([program, "wait"], 2, tmp_path)
     while not all((tmp_path / f"waits{i}").exists() for i in range(2)):

@@ -56,7 +56,7 @@ def _gradient(policy, segments, params, *, num_devices=1, num_parts=1, dropout=T
     [
         (0, ((1, 4), (2, 2))),
         (2, ((2, 2),)),
-        pytest.param(0, ((1, 2), (2, 1), (2, 4)), marks=pytest.mark.slow),
+        pytest.param(0, ((1, 2), (2, 1), (2, 4)), marks=pytest.mark.exhaustive),
     ],
 )
 def test_parts_and_devices_change_neither_gradient_nor_metrics(debug_config, bptt_depth, ways):
