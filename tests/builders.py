@@ -20,6 +20,16 @@ def override(config: Config, **groups: dict) -> Config:
     return from_dict(values)
 
 
+def with_setting(path: str, value: object) -> dict:
+    """The defaults as a dictionary, with the setting of a dotted path replaced."""
+    values = group = to_dict(Config())
+    *groups, name = path.split(".")
+    for each in groups:
+        group = group[each]
+    group[name] = value
+    return values
+
+
 def random_keys(shape) -> jax.Array:
     """Independent PRNG keys, drawn by NumPy because that needs no compilation."""
     shape = np.empty(shape).shape

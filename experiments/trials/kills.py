@@ -39,7 +39,7 @@ _PHASES: dict[str, tuple[Seen, float]] = {
 
 
 def kill(bench: Bench, rng: np.random.Generator, number: int) -> Trial:
-    """Kills a training at a random moment of a phase, once or several times over."""
+    """Kills a training at a random moment of a phase."""
     folder = bench.new_folder()
     phase = list(_PHASES)[number % len(_PHASES)]
     is_there, seconds = _PHASES[phase]

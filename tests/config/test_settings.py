@@ -17,17 +17,7 @@ from compad_jax.config import (
     to_dict,
 )
 from compad_jax.config.checks import Choice, ConfigError, differences, require_equal
-
-
-def _with(path, value):
-    """The defaults as a dictionary, with one leaf of a dotted path replaced."""
-    values = to_dict(Config())
-    *groups, name = path.split(".")
-    inner = values
-    for group in groups:
-        inner = inner[group]
-    inner[name] = value
-    return values
+from tests.builders import with_setting
 
 
 def _refusal(values):
@@ -74,20 +64,20 @@ def test_every_leaf_checks_its_type(path):
     wrong = [None, [1], {"a": 1}, b"x"]
     wrong += [value for value in ("1", 0.5, True) if type(value) is not _KINDS[path]]
     for value in wrong:
-        message = _refusal(_with(path, value))
+        message = _refusal(with_setting(path, value))
         assert message == f"{path}={value!r}: must be of type {_KINDS[path].__name__}"
 
 
 @pytest.mark.parametrize("path", [p for p, kind in _KINDS.items() if kind is int])
 def test_every_int_has_a_lowest_value(path):
     for value in (-2 if path == "env.wait" else -1, -(10**9)):  # Its -1 stands for no number.
-        assert _refusal(_with(path, value)).startswith(f"{path}={value}: must be at least ")
+        assert _refusal(with_setting(path, value)).startswith(f"{path}={value}: must be at least ")
 
 
 @pytest.mark.parametrize("path", [p for p, kind in _KINDS.items() if kind is float])
 def test_every_float_has_bounds(path):
     for value in (-1e-9, float("-inf"), float("inf"), float("nan")):
-        assert _refusal(_with(path, value)).startswith(f"{path}={value!r}: must be ")
+        assert _refusal(with_setting(path, value)).startswith(f"{path}={value!r}: must be ")
 
 
 def _has_choice(hint):
@@ -96,10 +86,10 @@ def _has_choice(hint):
 
 @pytest.mark.parametrize("path", [p for p, hint in _LEAVES.items() if _has_choice(hint)])
 def test_every_choice_names_what_is_allowed(path):
-    message = _refusal(_with(path, "other"))
+    message = _refusal(with_setting(path, "other"))
     assert message.startswith(f"{path}='other': allowed are ")
     for word in message.split("allowed are ")[1].split(", "):
-        from_dict(_with(path, word))
+        from_dict(with_setting(path, word))
 
 
 @pytest.mark.parametrize(
@@ -117,11 +107,11 @@ def test_every_choice_names_what_is_allowed(path):
     ],
 )
 def test_one_wrong_setting(path, value, message):
-    assert _refusal(_with(path, value)).startswith(message)
+    assert _refusal(with_setting(path, value)).startswith(message)
 
 
 def test_an_int_is_taken_for_a_float():
-    lr = from_dict(_with("optimizer.lr", 1)).optimizer.lr
+    lr = from_dict(with_setting("optimizer.lr", 1)).optimizer.lr
     assert (lr, type(lr)) == (1.0, float)
 
 

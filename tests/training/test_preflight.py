@@ -15,7 +15,7 @@ from compad_jax.config import Config, ConfigError, from_dict, to_dict
 from compad_jax.config.command_line import Arguments, parse_arguments
 from compad_jax.training.preflight import check_settings
 from compad_jax.training.run_directory import claim_workdir
-from tests.builders import override
+from tests.builders import override, with_setting
 
 _FILE = os.path.abspath("configs/debug.py")
 _MANY = functools.partial(settings, deadline=None, derandomize=True, database=None)
@@ -39,17 +39,6 @@ _LEAVES = dict(_leaves(to_dict(Config())))
 _PATHS = sorted(_LEAVES)
 
 
-def _with(path, value):
-    """All settings as a dictionary, one of them replaced."""
-    values = to_dict(Config())
-    group = values
-    *groups, name = path.split(".")
-    for each in groups:
-        group = group[each]
-    group[name] = value
-    return values
-
-
 def _is_one_line(error):
     return "\n" not in str(error) and len(str(error)) > 10
 
@@ -59,7 +48,7 @@ def _is_one_line(error):
 def test_a_wrong_value_is_named(data, path):
     value = data.draw(st.sampled_from(_WRONG[type(_LEAVES[path])]))
     with pytest.raises(ConfigError) as error:
-        from_dict(_with(path, value))
+        from_dict(with_setting(path, value))
     assert str(error.value).startswith(f"{path}=")
     assert _is_one_line(error.value)
 
@@ -69,9 +58,9 @@ def test_a_wrong_value_is_named(data, path):
 def test_what_is_no_setting_is_named(path, name, value):
     group = path.rsplit(".", 1)[0]
     with pytest.raises(ConfigError, match=f"^{group}="):
-        from_dict(_with(group, value))
+        from_dict(with_setting(group, value))
     with pytest.raises(ConfigError) as error:
-        from_dict(_with(f"{group}.no{name.replace('.', '')}", value))
+        from_dict(with_setting(f"{group}.no{name.replace('.', '')}", value))
     assert str(error.value).startswith(f"{group}.no")
 
 
