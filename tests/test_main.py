@@ -211,7 +211,9 @@ def test_a_signal_during_the_imports_leaves_nothing(environment, tmp_path, progr
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_interrupted_evaluation_is_no_success(folder, environment):
-    process = _start(folder, environment, "--config.eval.num_seeds=3", program="eval_main.py")
+    # So many that it still plays when the signal comes.
+    episodes = "--config.eval.num_episodes=1000000"
+    process = _start(folder, environment, episodes, program="eval_main.py")
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
