@@ -1,0 +1,177 @@
+"""One life of an evaluation to be looked at, step by step: the contents of `life.json`."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from compad_jax.config import Config, EnvConfig
+from compad_jax.envs import make_env
+from compad_jax.envs.protocol import Env
+from compad_jax.envs.split import tasks_of
+from compad_jax.evaluation.episodes import SELECTIONS, num_tasks_of
+from compad_jax.evaluation.lives import Lives, record_lives
+from compad_jax.evaluation.readout import (
+    Readout,
+    Room,
+    cells_of,
+    facts_of,
+    fit_readout,
+    judge,
+    read_out,
+    room_of,
+)
+from compad_jax.models import Params, Policy
+
+_LONGEST_WAIT = 60  # Steps of a wait that is shown.
+_FEWEST_STEPS, _MOST_STEPS = 240, 600  # Of a life.
+_NUM_SHOWN, _NUM_FITTED = 8, 96  # Tasks, at most.
+
+
+class Fitted(NamedTuple):
+    """A read-out, and how good it is; see `readout.judge`."""
+
+    room: Room
+    readout: Readout
+    quality: dict[str, Any]  # With the numbers of lives `fitted` and `judged`.
+
+
+def with_short_waits(config: EnvConfig) -> EnvConfig:
+    """The settings with waits that are short enough to be watched."""
+    longest = config.wait if config.wait >= 0 else config.max_wait
+    return dataclasses.replace(config, wait=_LONGEST_WAIT) if longest > _LONGEST_WAIT else config
+
+
+def live_and_fit(config: Config, policy: Policy, params: Params) -> tuple[Lives, Fitted | None]:
+    """Lets a policy live in tasks that are evaluated, and reads out what its memory believes.
+
+    In the same lockstep it lives in other training tasks, once in each: on these the read-out is
+    fitted, on those it is judged.
+
+    Args:
+        config: all settings; long waits are shortened.
+        policy: the policy.
+        params: its parameters.
+
+    Returns:
+        Lives in the evaluated tasks, all greedy ones before all sampled ones, and the read-out;
+        None where there is no room or no memory, or nothing was compressed.
+    """
+    env = make_env(with_short_waits(config.env))
+    rows, shown = _spread_tasks(env, config, config.eval.split, _NUM_SHOWN)
+    _, fitting = _spread_tasks(env, config, "train", _NUM_FITTED, but=rows)
+    tasks = jax.tree.map(lambda *x: np.concatenate(x), shown, shown, fitting)
+    num_shown, place = 2 * len(rows), np.arange(num_tasks_of(tasks))
+    lives = record_lives(
+        policy,
+        params,
+        env,
+        tasks,
+        greedy=np.where(place < num_shown, place < len(rows), place % 2 == 0),
+        num_steps=int(np.clip(1.5 * env.spec.horizon, _FEWEST_STEPS, _MOST_STEPS)),
+        smoothing=config.optimizer.label_smoothing,
+    )
+    room, watched = room_of(env), lives.of(slice(num_shown))
+    if room is None or not config.model.remembers or len(lives.latents) == 1:
+        return watched, None
+    return watched, _fit(lives.of(slice(num_shown, None)), watched, room, policy.compress_length)
+
+
+def _spread_tasks(
+    env: Env, config: Config, part: str, number: int, but: np.ndarray | tuple[()] = ()
+) -> tuple[np.ndarray, Any]:
+    """At most so many tasks of a part of the split, without some rows: their rows, and they."""
+    rows, tasks = tasks_of(env, config.env, part)
+    left = np.flatnonzero(~np.isin(rows, but))
+    chosen = left[np.linspace(0, len(left) - 1, min(len(left), number)).round().astype(int)]
+    return rows[chosen], jax.tree.map(lambda x: np.asarray(x)[chosen], tasks)
+
+
+def _fit(fitting: Lives, judged: Lives, room: Room, compress_length: int) -> Fitted:
+    """Fits the read-out on some lives and judges it on others."""
+    readout = fit_readout(fitting.latents[1:], facts_of(fitting, room, compress_length), room)
+    belief = read_out(readout, judged.latents[1:], room)
+    quality = judge(belief, facts_of(judged, room, compress_length), room)
+    sizes = {"fitted": fitting.waits.shape[1], "judged": judged.waits.shape[1]}
+    return Fitted(room, readout, quality | sizes)
+
+
+def lives_to_show(config: Config, policy: Policy, params: Params) -> list[dict[str, Any]]:
+    """Plays, and chooses a life for each way to act: the one whose first reward came latest.
+
+    Args:
+        config: all settings.
+        policy: the policy.
+        params: its parameters.
+
+    Returns:
+        The contents of `life.json` for each of `SELECTIONS`; see `tell`.
+    """
+    lives, fitted = live_and_fit(config, policy, params)
+    paid = lives.transition.reward > 0
+    first = np.where(paid.any(0), paid.argmax(0), -1).reshape(len(SELECTIONS), -1)
+    env = make_env(with_short_waits(config.env))
+    facts = {
+        "num_tasks": first.shape[1],
+        "split": config.eval.split,
+        "num_actions": env.spec.num_actions,
+        "window": policy.window,
+        "shortened": env.spec.horizon if with_short_waits(config.env) != config.env else None,
+    }
+    shown = []
+    for number, (selection, times) in enumerate(zip(SELECTIONS, first, strict=True)):
+        place = number * len(times) + int(times.argmax())
+        shown.append(facts | {"acting": selection} | tell(lives, place, env, fitted))
+    return shown
+
+
+def tell(lives: Lives, number: int, env: Env, fitted: Fitted | None) -> dict[str, Any]:
+    """One life as lists of numbers.
+
+    Args:
+        lives: several.
+        number: of the one to be told.
+        env: where they lived.
+        fitted: the read-out, if there is one.
+
+    Returns:
+        Lists over T steps, over versions of the memory from 1, and facts:
+        `from`, `to`, `goal`: cells, None without a room; `goal` also if it was never reached.
+        `action`, `reward`, `done`, `waits`, `length`, `version`: see `Lives`.
+        `gates`, [V][M] in percent: how far each latent was rewritten; `has_gates`: by its gate,
+        otherwise by how much it changed.
+        `beliefs`: `goal` (or None) and `visited`, [V][cells] in percent; None without a read-out.
+        `room`: rows and columns, or None. `quality`: see `Fitted`.
+    """
+    steps = jax.tree.map(lambda x: x[:, number], lives.transition)
+    room, paid = room_of(env), steps.reward > 0
+    to = cells_of(room, steps.next_obs) if room else None
+    has_goal = room is not None and room.has_goal and paid.any()
+    gates = lives.changes if lives.gates is None else lives.gates
+    belief = read_out(fitted.readout, lives.latents[1:, number], room) if fitted and room else None
+    return {
+        "room": room and [room.rows, room.columns],
+        "from": room and cells_of(room, steps.obs).tolist(),
+        "to": None if to is None else to.tolist(),
+        "goal": int(to[paid.argmax()]) if has_goal and to is not None else None,
+        "action": steps.action.tolist(),
+        "reward": steps.reward.round(3).tolist(),
+        "done": steps.done.astype(int).tolist(),
+        "waits": lives.waits[:, number].astype(int).tolist(),
+        "length": lives.length.tolist(),
+        "version": lives.version.tolist(),
+        "gates": _percent(gates[:, number]),
+        "has_gates": lives.gates is not None,
+        "beliefs": belief
+        and {
+            "goal": None if belief.goal is None else _percent(belief.goal),
+            "visited": _percent(belief.visited),
+        },
+        "quality": fitted and fitted.quality,
+    }
+
+
+def _percent(shares: np.ndarray) -> list[Any]:
+    """Whole percent, none above 100."""
+    return (100 * shares.clip(0, 1)).round().astype(int).tolist()
