@@ -10,6 +10,7 @@ function element(name, attributes = {}, parent = null, text = "") {
   return made;
 }
 
+// Its layers, from below: floor, heat, paths, goal, agent.
 class Room {
   constructor(parent, [rows, columns], label) {
     this.columns = columns;
