@@ -148,9 +148,9 @@ def judge(belief: Belief, facts: Facts, room: Room) -> dict[str, float | None]:
         `goal`, `near_goal`: of the memories that saw one, the share of which the likeliest cell
         is the goal, or beside it; None where there are none.
     """
-    guess, truth = belief.visited > 0.5, facts.visited
+    is_right, truth = (belief.visited > 0.5) == facts.visited, facts.visited
     result: dict[str, float | None] = {
-        "visited": float((guess[truth].mean() + (~guess)[~truth].mean()) / 2),
+        "visited": float(np.mean([is_right[x].mean() for x in (truth, ~truth) if x.any()])),
         "found": float(((belief.found > 0.5) == facts.found).mean()),
         "goal": None,
         "near_goal": None,
@@ -159,8 +159,7 @@ def judge(belief: Belief, facts: Facts, room: Room) -> dict[str, float | None]:
         said = np.divmod(belief.goal.argmax(-1), room.columns)
         true = np.divmod(facts.goal, room.columns)
         distance = (abs(said[0] - true[0]) + abs(said[1] - true[1]))[facts.found]
-        result |= {"goal": float((distance == 0).mean())}
-        result |= {"near_goal": float((distance <= 1).mean())}
+        result["goal"], result["near_goal"] = map(float, ((distance <= d).mean() for d in (0, 1)))
     return result
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from compad_jax.config import Config, EnvConfig
 from compad_jax.envs import make_env
-from compad_jax.envs.protocol import Env
-from compad_jax.envs.split import tasks_of
-from compad_jax.evaluation.episodes import SELECTIONS, num_tasks_of
+from compad_jax.envs.protocol import Env, make_tasks
+from compad_jax.envs.split import choose_tasks, split_tasks
+from compad_jax.evaluation.episodes import SELECTIONS
 from compad_jax.evaluation.lives import Lives, record_lives
 from compad_jax.evaluation.readout import (
     Readout,
@@ -26,7 +26,8 @@ from compad_jax.models import Params, Policy
 
 _LONGEST_WAIT = 60  # Steps of a wait that is shown.
 _FEWEST_STEPS, _MOST_STEPS = 240, 600  # Of a life.
-_NUM_SHOWN, _NUM_FITTED = 8, 96  # Tasks, at most.
+_NUM_SHOWN = 8  # Tasks, at most.
+_NUM_FITTED = 96  # Lives.
 
 
 class Fitted(NamedTuple):
@@ -43,49 +44,52 @@ def with_short_waits(config: EnvConfig) -> EnvConfig:
     return dataclasses.replace(config, wait=_LONGEST_WAIT) if longest > _LONGEST_WAIT else config
 
 
-def live_and_fit(config: Config, policy: Policy, params: Params) -> tuple[Lives, Fitted | None]:
+def live_and_fit(
+    config: Config, policy: Policy, params: Params, num_fitted: int = _NUM_FITTED
+) -> tuple[Lives, Fitted | None]:
     """Lets a policy live in tasks that are evaluated, and reads out what its memory believes.
 
-    In the same lockstep it lives in other training tasks, once in each: on these the read-out is
-    fitted, on those it is judged.
+    In the same lockstep it lives in other training tasks: on these the read-out is fitted, on
+    those it is judged.
 
     Args:
         config: all settings; long waits are shortened.
         policy: the policy.
         params: its parameters.
+        num_fitted: lives to fit on, half of them greedy; tasks are repeated as often as it takes.
 
     Returns:
         Lives in the evaluated tasks, all greedy ones before all sampled ones, and the read-out;
-        None where there is no room or no memory, or nothing was compressed.
+        None where there is no room or no memory, nothing was compressed, or all training tasks are
+        evaluated.
     """
     env = make_env(with_short_waits(config.env))
-    rows, shown = _spread_tasks(env, config, config.eval.split, _NUM_SHOWN)
-    _, fitting = _spread_tasks(env, config, "train", _NUM_FITTED, but=rows)
-    tasks = jax.tree.map(lambda *x: np.concatenate(x), shown, shown, fitting)
-    num_shown, place = 2 * len(rows), np.arange(num_tasks_of(tasks))
+    numbers = choose_tasks(env.num_tasks, config.env.num_tasks)
+    split = split_tasks(len(numbers), config.env)
+    shown = np.unique(_spread(getattr(split, config.eval.split), _NUM_SHOWN))
+    others = np.setdiff1d(split.train, shown)
+    fitting = _spread(others, num_fitted) if len(others) else others
+    tasks = make_tasks(env, numbers[np.concatenate([shown, shown, fitting])])
+    num_shown, place = 2 * len(shown), np.arange(2 * len(shown) + len(fitting))
     lives = record_lives(
         policy,
         params,
         env,
         tasks,
-        greedy=np.where(place < num_shown, place < len(rows), place % 2 == 0),
+        greedy=np.where(place < num_shown, place < len(shown), place % 2 == 0),
         num_steps=int(np.clip(1.5 * env.spec.horizon, _FEWEST_STEPS, _MOST_STEPS)),
         smoothing=config.optimizer.label_smoothing,
     )
     room, watched = room_of(env), lives.of(slice(num_shown))
-    if room is None or not config.model.remembers or len(lives.latents) == 1:
+    has_examples = len(fitting) > 0 and len(lives.latents) > 1
+    if room is None or not config.model.remembers or not has_examples:
         return watched, None
     return watched, _fit(lives.of(slice(num_shown, None)), watched, room, policy.compress_length)
 
 
-def _spread_tasks(
-    env: Env, config: Config, part: str, number: int, but: np.ndarray | tuple[()] = ()
-) -> tuple[np.ndarray, Any]:
-    """At most so many tasks of a part of the split, without some rows: their rows, and they."""
-    rows, tasks = tasks_of(env, config.env, part)
-    left = np.flatnonzero(~np.isin(rows, but))
-    chosen = left[np.linspace(0, len(left) - 1, min(len(left), number)).round().astype(int)]
-    return rows[chosen], jax.tree.map(lambda x: np.asarray(x)[chosen], tasks)
+def _spread(rows: np.ndarray, number: int) -> np.ndarray:
+    """So many of some rows, at equal distances; some twice or more often if there are fewer."""
+    return rows[np.linspace(0, len(rows) - 1, number).round().astype(int)]
 
 
 def _fit(fitting: Lives, judged: Lives, room: Room, compress_length: int) -> Fitted:
@@ -117,7 +121,7 @@ def lives_to_show(config: Config, policy: Policy, params: Params) -> list[dict[s
         "split": config.eval.split,
         "num_actions": env.spec.num_actions,
         "window": policy.window,
-        "shortened": env.spec.horizon if with_short_waits(config.env) != config.env else None,
+        "shortened": with_short_waits(config.env) != config.env,
     }
     shown = []
     for number, (selection, times) in enumerate(zip(SELECTIONS, first, strict=True)):
@@ -156,7 +160,7 @@ def tell(lives: Lives, number: int, env: Env, fitted: Fitted | None) -> dict[str
         "to": None if to is None else to.tolist(),
         "goal": int(to[paid.argmax()]) if has_goal and to is not None else None,
         "action": steps.action.tolist(),
-        "reward": steps.reward.round(3).tolist(),
+        "reward": steps.reward.astype(float).round(3).tolist(),
         "done": steps.done.astype(int).tolist(),
         "waits": lives.waits[:, number].astype(int).tolist(),
         "length": lives.length.tolist(),

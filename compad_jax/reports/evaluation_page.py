@@ -128,8 +128,8 @@ def describe_readout(quality: dict[str, Any]) -> str:
         )
     return (
         "What the memory believes is read out of the latents by a linear map, fitted on "
-        f"{quality['fitted']} lives in training tasks. In the {quality['judged']} lives of this "
-        f"evaluation it {goal}says in {percent(quality['found'])}% rightly whether a reward was "
+        f"{quality['fitted']} lives in training tasks. In {quality['judged']} lives in other tasks "
+        f"it {goal}says in {percent(quality['found'])}% rightly whether a reward was "
         f"seen, and tells visited cells from others in {percent(quality['visited'])}% (balanced; "
         "chance is 50%). It is a lower bound on what the memory holds."
     )

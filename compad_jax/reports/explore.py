@@ -31,6 +31,7 @@ from compad_jax.reports import templates
 from compad_jax.reports.evaluation_page import describe_readout
 from compad_jax.training.restore import restore_trained
 
+_NUM_FITTED = 480  # Lives that the read-out is fitted on.
 _NUM_WALKS = 3  # Of a life, with a wait between two.
 _NUM_FRAMES = 121  # Of a wait, ever farther apart.
 _FRAMES_A_MEMORY = 12  # In a wait: the memory is shown with each twelfth.
@@ -59,7 +60,7 @@ def play(checkpoint: str, wait: int) -> dict[str, Any]:
     )
     kind = f"{checkpoint}: only agents with a memory, waits and one goal in a room can be explored"
     require(has_one_goal and config.model.remembers, kind)
-    _, fitted = live_and_fit(config, policy, params)
+    _, fitted = live_and_fit(config, policy, params, _NUM_FITTED)
     assert isinstance(env, Waiting) and fitted is not None
     indices = choose_tasks(env.num_tasks, config.env.num_tasks)
     tasks = np.asarray(make_tasks(env, indices))

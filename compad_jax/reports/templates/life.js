@@ -58,7 +58,7 @@ function showBelief(step) {
     if (version < 0) caption.textContent = "Nothing was compressed yet: the memory is empty.";
     else if (name === "goal") {
       const best = values.indexOf(Math.max(...values));
-      caption.textContent = `Likeliest: ${nameOf(best, life.room[1])}, ${values[best]}%. The frame is the true goal.`;
+      caption.textContent = `Likeliest: ${nameOf(best, life.room[1])}, ${values[best]}%. ${life.goal === null ? "Nothing was ever paid." : "The frame is the true goal."}`;
     } else caption.textContent = "Line: where it was, as far as its tokens have left the window.";
   }
 }
