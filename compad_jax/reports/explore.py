@@ -21,7 +21,7 @@ from compad_jax.config.checks import require
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.envs import make_env
 from compad_jax.envs.dark_goals import DarkGoals
-from compad_jax.envs.protocol import make_tasks
+from compad_jax.envs.protocol import Env, make_tasks
 from compad_jax.envs.split import choose_tasks, split_tasks
 from compad_jax.envs.waiting import Waiting
 from compad_jax.evaluation.lives import Lives, record_lives
@@ -54,14 +54,13 @@ def play(checkpoint: str, wait: int) -> dict[str, Any]:
     """
     require(wait > 0, f"--wait {wait}: must be positive")
     policy, _, params, config = restore_trained(checkpoint)
-    env = make_env(dataclasses.replace(config.env, wait=wait))
-    has_one_goal = (
-        isinstance(env, Waiting) and isinstance(env.env, DarkGoals) and env.num_stages == 1
-    )
     kind = f"{checkpoint}: only agents with a memory, waits and one goal in a room can be explored"
-    require(has_one_goal and config.model.remembers, kind)
+    require(_has_one_goal(make_env(config.env)) and config.model.remembers, kind)
+    env = make_env(dataclasses.replace(config.env, wait=wait))
+    assert isinstance(env, Waiting)
     _, fitted = live_and_fit(config, policy, params, _NUM_FITTED)
-    assert isinstance(env, Waiting) and fitted is not None
+    require(fitted is not None, f"{checkpoint}: it trained on no other tasks to fit a read-out on")
+    assert fitted is not None
     indices = choose_tasks(env.num_tasks, config.env.num_tasks)
     tasks = np.asarray(make_tasks(env, indices))
     lives = record_lives(
@@ -84,6 +83,10 @@ def play(checkpoint: str, wait: int) -> dict[str, Any]:
         "stories": [tell_story(lives, i, int(goal), fitted) for i, goal in enumerate(goals)],
         "quality": fitted.quality,
     }
+
+
+def _has_one_goal(env: Env) -> bool:
+    return isinstance(env, Waiting) and isinstance(env.env, DarkGoals) and env.num_stages == 1
 
 
 def tell_story(lives: Lives, number: int, goal: int, fitted: Fitted) -> dict[str, Any]:
