@@ -22,7 +22,6 @@ def _record(debug_config, memory_update, num_steps=55):
     return lives, (policy, params, env, tasks, greedy)
 
 
-@pytest.mark.timeout(120)
 def test_lives_are_those_of_a_rollout(debug_config):
     lives, (policy, params, env, tasks, greedy) = _record(debug_config, "slot_gate")
     assert lives.transition.reward.shape == lives.waits.shape == (60, 9)  # To the end of a segment.

@@ -30,7 +30,6 @@ def test_only_long_waits_are_shortened(given, then):
     assert (config.wait, config.max_wait) == then
 
 
-@pytest.mark.timeout(120)
 def test_a_life_in_a_room_is_told(debug_config):
     config = override(debug_config, env=_WAITS, model={"memory_update": "slot_gate"})
     policy, params = make_model(config)
@@ -57,7 +56,6 @@ def test_a_life_in_a_room_is_told(debug_config):
             assert np.min(belief) >= 0 and np.max(belief) <= 100
 
 
-@pytest.mark.timeout(120)
 def test_without_memory_or_room_less_is_told(debug_config):
     none = override(debug_config, model={"n_latent": 0})
     bandit = {"name": "delayed_bandit", "num_tasks": 30, "delayed_bandit": {"num_arms": 3}}
@@ -74,7 +72,6 @@ def test_without_memory_or_room_less_is_told(debug_config):
             assert np.shape(life["gates"])[1] == 4 and life["num_actions"] == 3
 
 
-@pytest.mark.timeout(120)
 def test_training_tasks_may_all_be_evaluated(debug_config):
     env = {"grid_size": 3, "train_env_ratio": 0.5, "validation_ratio": 0.05}
     config = override(debug_config, env=env, eval={"split": "train"})

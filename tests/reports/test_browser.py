@@ -16,7 +16,7 @@ from compad_jax.backend.files import write_json
 from compad_jax.reports.evaluation_page import write_report
 from tests.evaluation_files import write_evaluation
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _EXPLORE = pathlib.Path(__file__).parents[2] / "docs" / "explore.html"
 _LARGEST = 2_000_000  # Bytes of a page.
