@@ -79,11 +79,11 @@ def make_xminigrid_family(
         env, values = xminigrid.make(name, **params)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{name}: cannot be made by xminigrid: {error}") from error
-    shape = env.observation_shape(values)
+    shape: Any = env.observation_shape(values)
     require(isinstance(shape, tuple), f"{name}: observations are {shape}; must be one image")
     # One size for tiles and colours, so that all coordinates are embedded at once.
     space = Discrete((max(NUM_TILES, NUM_COLORS),) * (shape[0] * shape[1] * shape[2]))
-    spec = EnvSpec(env.num_actions(values), space, int(values.max_steps))
+    spec = EnvSpec(env.num_actions(values), space, int(values.max_steps or 0))
     return XMiniGridFamily(env, values, resets_alike, spec)
 
 
