@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import compad_jax
+from compad_jax import envs
 
 _ROOT = Path(__file__).parents[1]
 _EXAMPLES = _ROOT / "docs" / "examples"
@@ -104,3 +105,25 @@ def test_examples_run_from_outside(site, tmp_path, name):
     assert "greedy" in printed and "report.html" in printed
     (run,) = (tmp_path / "runs").iterdir()
     assert len(list(run.glob("eval/*/summary.json"))) == 2
+
+
+def test_own_histories_are_made_trained_on_and_evaluated(tmp_path, monkeypatch, capsys):
+    """The example as it stands, but for sizes; slow as a program of its own."""
+    text = (_EXAMPLES / "own_histories.py").read_text(encoding="utf-8")
+    for old, new in (
+        ("NUM_EPISODES = 20, 9", "NUM_EPISODES = 2, 6"),
+        ('"lr": 0.012', '"lr": 0.012, "num_warmup_steps": 2'),
+        ('{"train_timesteps": 160}', '{"train_timesteps": 20, "quick_compile": True}'),
+        ('{"num_episodes": 30}', '{"num_episodes": 2, "num_seeds": 1}'),
+        ("values |= {", 'values |= {"model": {"n_latent": 0, "tf_n_layer": 1}}\nvalues |= {'),
+    ):
+        assert old in text
+        text = text.replace(old, new, 1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(envs, "_FACTORIES", {**envs._FACTORIES})
+    exec(compile(text, "own_histories.py", "exec"), {"__name__": "example"})
+    printed = capsys.readouterr().out
+    assert "21 tasks x 2 histories of at most 180 steps" in printed
+    assert "every step is what corridor does" in printed  # Both corridors are one.
+    assert "report.html" in printed
+    assert len(list((tmp_path / "runs").glob("corridor/eval/*/summary.json"))) == 2

@@ -56,7 +56,7 @@ def learn(env, rng, num_episodes):  # Q-learning from high hopes; -> the whole l
     return History(Transition(*map(np.array, zip(*steps, strict=True))))
 
 
-NUM_LEARNERS, NUM_EPISODES = 20, 16
+NUM_LEARNERS, NUM_EPISODES = 20, 9
 compad_jax.register_env("corridor", lambda settings: JaxCorridor())
 rng = np.random.default_rng(0)
 lives = [  # For each task, in their order; learners may live differently long.
@@ -65,6 +65,6 @@ lives = [  # For each task, in their order; learners may live differently long.
 ]
 values = histories.write("data/corridor", EnvConfig(name="corridor"), lives)
 values |= {"env": {"name": "corridor"}, "optimizer": {"name": "muon", "lr": 0.012}}
-values |= {"train": {"train_timesteps": 300}, "eval": {"num_episodes": 30}}
+values |= {"train": {"train_timesteps": 160}, "eval": {"num_episodes": 30}}
 compad_jax.train(from_dict(values), "runs/corridor")
 publish(compad_jax.evaluate(from_dict(values), "runs/corridor"))
