@@ -24,10 +24,6 @@ from compad_jax.histories.own import FINAL_OBS, Settings, write_checked
 from compad_jax.histories.replay import Replay
 from compad_jax.types import History
 
-_GUESSED = {  # What a file may lack, and what is done then.
-    "done": "no dones in the file: episodes end at the horizon, or where the next state differs",
-    "next_obs": "no next states in the file: where episodes end, the state before stands for them",
-}
 _ORDERS = "groups, match, or as many numbers as there are groups, as 3,0,1,2"
 
 
@@ -66,24 +62,25 @@ def import_histories(
         axis = layouts.find_time_axis(first) if time_axis is None else time_axis
         sizes = [layouts.shape_of(group, axis) for group in groups.values()]
         num_streams, num_steps = sizes[0][0], max(size[1] for size in sizes)
-        names = {name for name in ("log_probs", "length") if layouts.has(first, name)}
-        names |= {"length"} if len({size[1] for size in sizes}) > 1 else set()
-        if config.source.target == "optimal":
-            require(layouts.has(first, "target"), f"{path}: has no expert_actions to be imitated")
-            names |= {"target"}
+        needed = {"length"} if len({size[1] for size in sizes}) > 1 else set()
+        needed |= {"target"} if config.source.target == "optimal" else set()
+        require(
+            "target" not in needed or layouts.has(first, "target"),
+            f"{path}: has no expert_actions, which source.target='optimal' imitates",
+        )
+        names = needed | {x for x in ("log_probs", "length") if layouts.has(first, x)}
 
         def read(group: layouts.Group) -> History:
             history = layouts.read_history(group, env.spec, num_steps, names, axis)
             return history if encode_obs is None else _encode(history, encode_obs)
 
-        ordered = _in_order(path, groups, tasks, config, read)
-        parts = (read(group) for group in ordered)
+        parts = map(read, _in_order(path, groups, tasks, config, read))
         shape = (len(groups), num_streams, num_steps)
         settings = write_checked(directory, config.env, parts, shape, names, final_obs)
-        for name, text in _GUESSED.items():
-            is_known = layouts.has(first, name) or (name, final_obs) == ("next_obs", "env")
-            if not is_known:
-                print(text)
+        if not layouts.has(first, "done"):
+            print("no dones in the file: episodes end at the horizon, or where next states say so")
+        if not layouts.has(first, "next_obs") and final_obs != "env":
+            print("no next states in the file: at ends of episodes the state before stands there")
     return settings
 
 
