@@ -20,6 +20,7 @@ _RANKS = {
     "compad_jax.agent": 4,
     "compad_jax.commands": 4,
     "compad_jax.reports": 4,
+    "compad_jax.runs": 5,
     "compad_jax.diagnose": 5,
     "train_main": 6,
     "eval_main": 6,

@@ -1,7 +1,9 @@
 """What a setting may be: types, ranges and words, checked when settings are built."""
 
 import dataclasses
+import difflib
 import typing
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 
@@ -28,6 +30,24 @@ NonNegative = Annotated[float, Range(0.0, _FLOAT32)]
 Ratio = Annotated[float, Range(0.0, 1.0)]
 Seed = Annotated[int, Range(0, 2**32)]  # Longer ones would be cut off by some generators.
 Dropout = Annotated[float, Range(0.0, 255.5 / 256)]  # More is rounded to dropping everything.
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by a dotted name that is unknown; "" if nothing is like it."""
+    known = list(known)
+    last = {place.rpartition(".")[2]: place for place in known}
+    like = difflib.get_close_matches(name, known, 1, 0.8)
+    like = like or difflib.get_close_matches(name.rpartition(".")[2], last, 1, 0.7)
+    return f"; did you mean {last.get(like[0], like[0])}?" if like else ""
+
+
+def places_of(values: dict[str, Any], where: str = "") -> Iterator[str]:
+    """The dotted names of all leaves."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from places_of(value, f"{where}{name}.")
+        else:
+            yield where + name
 
 
 def differences(
@@ -74,7 +94,9 @@ def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
     arguments = {}
     for name, value in values.items():
         path = f"{where}{name}"
-        require(name in hints, f"{path}: no such setting; known here are {', '.join(hints)}")
+        like = "" if name in hints else suggest(path, [f"{where}{x}" for x in hints])
+        known = ", ".join(hints)
+        require(name in hints, f"{path}: no such setting{like}; known here are {known}")
         if dataclasses.is_dataclass(hints[name]):
             require(isinstance(value, dict), f"{path}={value!r}: must be a group of settings")
             arguments[name] = build(hints[name], value, f"{path}.")

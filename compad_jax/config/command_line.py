@@ -19,7 +19,16 @@ from absl import flags
 from ml_collections import config_flags
 
 from compad_jax.config import Config, default_config, from_dict, load_json, to_dict
-from compad_jax.config.checks import ConfigError, differences, explain, one_line, require
+from compad_jax.config.checks import (
+    ConfigError,
+    differences,
+    explain,
+    one_line,
+    places_of,
+    require,
+    suggest,
+)
+from compad_jax.config.help import settings_help
 from compad_jax.config.membership import take_membership
 from compad_jax.config.shipped import is_shipped, trained_directory
 
@@ -46,7 +55,7 @@ def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> 
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(usage or sys.modules[main.__module__].__doc__)
-        print("Every setting and its default: compad_jax/config/settings.py")
+        print(f"Settings, their defaults and what they mean:\n\n{settings_help()}")
         return
     try:
         with one_line_errors():
@@ -192,7 +201,10 @@ def _check_name(values: dict[str, Any], path: str) -> None:
     for name in path.split("."):
         if not isinstance(group, dict) or name not in group:
             known = ", ".join(group) if isinstance(group, dict) else "none"
-            raise ConfigError(f"--config.{path}: no such setting {name!r}; known there: {known}")
+            raise ConfigError(
+                f"--config.{path}: no such setting {name!r}{suggest(path, places_of(values))}; "
+                f"known there: {known}"
+            )
         group = group[name]
 
 

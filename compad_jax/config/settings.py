@@ -30,14 +30,14 @@ from compad_jax.config.combinations import check_combinations
 class DarkGoalsConfig:
     """A dark room with goals in sequence."""
 
-    num_goals: Count = 4
+    num_goals: Count = 4  # To be visited in their order.
 
 
 @dataclasses.dataclass(frozen=True)
 class DelayedBanditConfig:
     """A Gaussian bandit with a wait in the middle of an episode."""
 
-    num_arms: Count = 10
+    num_arms: Count = 10  # Actions.
     noise: NonNegative = 0.3  # Standard deviation of a reward; means lie in [0, 1].
     num_pulls: Count = 50  # Before the wait, and again after it.
 
@@ -46,20 +46,21 @@ class DelayedBanditConfig:
 class EnvConfig:
     """The family of tasks and its split."""
 
-    name: str = "dark_room"
+    name: str = "dark_room"  # The family, see compad_jax/envs/.
     num_tasks: Natural = 0  # Tasks of the family that are used; 0: all.
     # Steps in which the environment acts by itself: a bandit's between its pulls, a dark room's
     # after the last reward of an episode, which ends with them. -1: as max_wait says.
     wait: Annotated[int, Range(-1, 2**31 - 2**20)] = -1
     max_wait: Natural = 0  # Drawn from 0..max_wait, every episode, log-uniformly; 0: no wait.
     no_wait_ratio: Ratio = 0.0  # Share of the episodes that draw none.
-    grid_size: Count = 9
+    grid_size: Count = 9  # Rows and columns of a dark room.
     horizon: Count = 20  # Environment steps of an episode.
+    # Where an episode starts in a dark room.
     start: Annotated[str, Choice(("center", "corner", "random"))] = "center"
     # Of dark_room: what the goal pays 1 for, each step on it or the first visit of an episode.
     reward: Annotated[str, Choice(("every_step", "first_visit"))] = "every_step"
-    split_seed: Seed = 0
-    train_env_ratio: Ratio = 0.9  # The rest is held out.
+    split_seed: Seed = 0  # Draws which tasks are held out, and which are used.
+    train_env_ratio: Ratio = 0.9  # Share of the tasks that are trained on; others are held out.
     validation_ratio: Ratio = 0.05  # Share of the training tasks that choose the checkpoint.
     dark_goals: DarkGoalsConfig = DarkGoalsConfig()
     delayed_bandit: DelayedBanditConfig = DelayedBanditConfig()
@@ -69,9 +70,9 @@ class EnvConfig:
 class NoiseConfig:
     """How far a systematic source departs from its own best action, and what it is paid."""
 
-    random_action_rate: Ratio = 0.1  # At the start of a history, then falling linearly
-    final_random_action_rate: Ratio = 0.01  # to this one, reached
-    anneal_ratio: Positive = 0.5  # after this part of the history.
+    random_action_rate: Ratio = 0.1  # Of all actions, at the start of a history.
+    final_random_action_rate: Ratio = 0.01  # To which it falls linearly.
+    anneal_ratio: Positive = 0.5  # Part of the history in which it falls.
     # Whether the rates grow over the streams of a task, evenly, from none in the first to these
     # in the last: histories without noise show what to imitate, others how to recover.
     spread_random_actions: bool = False
@@ -86,7 +87,7 @@ class MbieEbConfig(NoiseConfig):
 
     bonus: NonNegative = 0.1  # Reward imagined for a state that is not known yet.
     known_visits: Count = 1  # Visits after which a state counts as known.
-    discount: Ratio = 0.95
+    discount: Ratio = 0.95  # Of its own planning.
     # Among equally good actions: the first, or one drawn anew every time.
     ties: Annotated[str, Choice(("first", "random"))] = "first"
 
@@ -107,7 +108,7 @@ class UcbConfig:
 class ThompsonConfig:
     """Thompson sampling, for bandits: what it believes before any pull."""
 
-    prior_mean: NonNegative = 0.5
+    prior_mean: NonNegative = 0.5  # Of an arm's mean reward.
     prior_std: Positive = 0.3  # Near that of a mean uniform in [0, 1].
     noise_std: Positive = 0.3  # Of a reward.
 
@@ -117,15 +118,15 @@ class PpoConfig:
     """Proximal policy optimisation; the defaults are the original system's."""
 
     rollout_length: Count = 80  # Environment steps a stream between updates.
-    batch_size: Count = 40
-    num_epochs: Count = 20
-    lr: Positive = 3e-4
-    discount: Ratio = 0.99
-    gae_lambda: Ratio = 0.95
-    clip: Positive = 0.2
-    value_weight: NonNegative = 0.5
-    entropy_weight: NonNegative = 0.0
-    grad_clip_norm: Positive = 0.5
+    batch_size: Count = 40  # Steps of a minibatch.
+    num_epochs: Count = 20  # Passes over the steps of an update.
+    lr: Positive = 3e-4  # Of Adam.
+    discount: Ratio = 0.99  # Of rewards.
+    gae_lambda: Ratio = 0.95  # Of generalised advantages.
+    clip: Positive = 0.2  # How far the probability ratio may leave 1.
+    value_weight: NonNegative = 0.5  # Of the critic's loss.
+    entropy_weight: NonNegative = 0.0  # Of the bonus for entropy.
+    grad_clip_norm: Positive = 0.5  # Longest gradient.
     hidden: Count = 64  # Width of both hidden layers, of the actor and of the critic.
     # Scale of the critic's last layer at first. If small, values start near zero, and goals
     # are learned that a scale of 1 sometimes misses for good.
@@ -140,13 +141,13 @@ class PpoConfig:
 class SourceConfig:
     """The reinforcement-learning algorithm whose learning is distilled."""
 
-    name: str = "mbie_eb"
+    name: str = "mbie_eb"  # The algorithm, see compad_jax/sources/.
     num_streams: Count = 60  # Histories of a task.
     num_steps: Count = 400  # Environment steps of a history.
     # What is imitated: the actions taken, or in their place optimal ones, which only who knows
     # the task can tell (decision-pretrained transformers).
     target: Annotated[str, Choice(("taken", "optimal"))] = "taken"
-    seed: Seed = 0
+    seed: Seed = 0  # Of all histories.
     mbie_eb: MbieEbConfig = MbieEbConfig()
     staged_search: StagedSearchConfig = StagedSearchConfig()
     ucb: UcbConfig = UcbConfig()
@@ -160,10 +161,10 @@ class DataConfig:
 
     dir: str = ""  # The store; empty: data/<env>-<source>-<fingerprint>.
     max_compression_depth: Natural = 2  # Compressions in a window; unused with whole_history.
-    min_compress_length: Count = 20
-    max_compress_length: Count = 20
-    min_uncompressed_length: Count = 20
-    max_uncompressed_length: Count = 20
+    min_compress_length: Count = 20  # Fewest transitions that are compressed at once.
+    max_compress_length: Count = 20  # Most of them.
+    min_uncompressed_length: Count = 20  # Fewest transitions of a window's last segment.
+    max_uncompressed_length: Count = 20  # Most of them; with memory, also where acting compresses.
     whole_history: bool = True  # Windows are whole histories instead of uniform cuts.
     # Histories stay in the store, and those of the next steps are read while a step runs: for
     # more than fit into memory. The windows are the same.
@@ -174,20 +175,21 @@ class DataConfig:
 class ModelConfig:
     """The policy: a causal transformer with (CompAD) or without (AD) latents."""
 
-    tf_n_embd: Count = 64
-    tf_n_layer: Count = 3
-    tf_n_head: Count = 4
-    tf_dim_feedforward: Count = 256
-    tf_dropout: Dropout = 0.0
-    tf_attn_dropout: Dropout = 0.0
-    n_latent: Natural = 20  # 0: no memory, which is AD.
-    encoder_n_layer: Count = 2
-    encoder_n_head: Count = 4
+    tf_n_embd: Count = 64  # Width of tokens and latents.
+    tf_n_layer: Count = 3  # Layers of the decoder.
+    tf_n_head: Count = 4  # Attention heads of the decoder.
+    tf_dim_feedforward: Count = 256  # Width inside the feed-forward layers.
+    tf_dropout: Dropout = 0.0  # Of what a layer adds.
+    tf_attn_dropout: Dropout = 0.0  # Of attention weights.
+    n_latent: Natural = 20  # Latents of the memory; 0: no memory, which is AD.
+    encoder_n_layer: Count = 2  # Layers of the compressor.
+    encoder_n_head: Count = 4  # Attention heads of the compressor.
     memory_update: str = "replace"  # The memory rule, see compad_jax/models/memory/.
     # Windows are differentiated in pieces of so many compressions, from their end: gradients
     # pass through at most as many, and a longer window needs no more memory, beside that of its
     # tokens. 0: windows are whole.
     bptt_depth: Natural = 0
+    # Of a further loss: to tell from the latents what was compressed.
     reconstruction_weight: NonNegative = 0.0
     # auto: float32 on a CPU, bfloat16 on an accelerator; parameters are always float32.
     dtype: Annotated[str, Choice(("auto", "float32", "bfloat16"))] = "auto"
@@ -202,15 +204,15 @@ class ModelConfig:
 class OptimizerConfig:
     """AdamW or Muon, with global-norm clipping and a warmup-cosine schedule."""
 
-    name: Annotated[str, Choice(("adamw", "muon"))] = "adamw"
-    lr: Positive = 1e-3
-    num_warmup_steps: Natural = 100
-    weight_decay: NonNegative = 0.01
-    beta1: Ratio = 0.9
-    beta2: Ratio = 0.99
+    name: Annotated[str, Choice(("adamw", "muon"))] = "adamw"  # Muon: for matrices only.
+    lr: Positive = 1e-3  # The highest one, after the warmup; then a cosine falls to 0.
+    num_warmup_steps: Natural = 100  # In which the learning rate rises linearly.
+    weight_decay: NonNegative = 0.01  # Of matrices; a step takes away lr * weight_decay of them.
+    beta1: Ratio = 0.9  # Of AdamW's mean gradient.
+    beta2: Ratio = 0.99  # Of AdamW's mean square.
     momentum: Ratio = 0.95  # Of Muon; betas are for what it leaves to AdamW.
-    grad_clip_norm: Positive = 1.0
-    label_smoothing: Ratio = 0.1
+    grad_clip_norm: Positive = 1.0  # Longest gradient, over all parameters together.
+    label_smoothing: Ratio = 0.1  # Share of a target's probability that all actions share.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,12 +223,12 @@ class TrainConfig:
     # Windows that a device works on at once; 0: its whole share of the batch. Fewer need less
     # memory; the result is the same.
     micro_batch_size: Natural = 0
-    train_timesteps: Count = 1000
-    seed: Seed = 0
+    train_timesteps: Count = 1000  # Optimiser steps in all.
+    seed: Seed = 0  # Of first parameters, windows and dropout.
     log_every: Count = 20  # Also the number of steps a dispatch.
-    checkpoint_every: Count = 200
+    checkpoint_every: Count = 200  # What an interruption may cost.
     eval_every: Count = 200  # Losses on validation and held-out histories.
-    eval_batches: Count = 4
+    eval_batches: Count = 4  # Of each of these losses.
     # In-context episodes then played on the validation tasks; their return chooses the best
     # checkpoint. None: the validation loss does.
     validation_episodes: Natural = 0
@@ -240,10 +242,11 @@ class TrainConfig:
 class EvalConfig:
     """In-context evaluation."""
 
-    num_seeds: Count = 8
-    num_episodes: Count = 100
+    num_seeds: Count = 8  # Rollouts of a task, for each way to act.
+    num_episodes: Count = 100  # Of a rollout, one life without a reset of the memory.
+    # Which tasks are played.
     split: Annotated[str, Choice(("held_out", "validation", "train"))] = "held_out"
-    seed: Seed = 0
+    seed: Seed = 0  # Of starts, noise and sampled actions.
     # The last step, or the best one on the validation tasks.
     checkpoint: Annotated[str, Choice(("latest", "best"))] = "latest"
     chunk_episodes: Count = 10  # Episodes a dispatch: bounds the memory of long rollouts.

@@ -9,6 +9,7 @@ import numpy as np
 
 from compad_jax.backend import sharding
 from compad_jax.backend.process import quick_compile_options
+from compad_jax.backend.progress_bar import progress_bar
 from compad_jax.config import Config
 from compad_jax.envs.protocol import Env, FinishableEnv
 from compad_jax.evaluation.recall import Recall
@@ -62,10 +63,12 @@ def make_episodes(
         start, play = programs
         state = start(params, *rollouts)
         seconds = []
-        while _num_counted(env, state).min() < num_episodes:
-            begin = time.monotonic()
-            state = jax.block_until_ready(play(params, state))
-            seconds.append(time.monotonic() - begin)
+        with progress_bar("evaluating", num_episodes, "episode") as bar:
+            while (finished := _num_counted(env, state).min()) < num_episodes:
+                begin = time.monotonic()
+                state = jax.block_until_ready(play(params, state))
+                seconds.append(time.monotonic() - begin)
+                bar.update(int(finished) - bar.n)
 
         def arrange(x: jax.Array) -> np.ndarray:
             """[B, E, ...] -> [2, E, G, R, ...]."""

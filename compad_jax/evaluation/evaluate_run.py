@@ -37,7 +37,7 @@ from compad_jax.evaluation.statistics import (
 from compad_jax.histories.collection import load_histories
 from compad_jax.models import make_policy
 from compad_jax.training.criteria import original_criteria
-from compad_jax.training.metrics_log import log_evaluation, read_metrics
+from compad_jax.training.metrics_log import log_evaluation, read_metrics, require_logged
 from compad_jax.training.restore import MakePolicy, restore_policy, restore_trained
 from compad_jax.training.run_directory import TEST_SETTINGS, check_workdir
 
@@ -59,8 +59,8 @@ def evaluate(
         `summary.json` and `curve.csv`.
 
     Raises:
-        ConfigError: nothing, or something else, was trained in `workdir`, or a different
-            evaluation would be replaced; nothing has been played then.
+        ConfigError: nothing, or something else, was trained in `workdir`, its log was lost, or a
+            different evaluation would be replaced; nothing has been played then.
     """
     env = make_env(config.env)
     shipped = trained_directory(checkpoint) if checkpoint else None
@@ -70,6 +70,7 @@ def evaluate(
     else:
         trained, shipped = check_workdir(config, workdir), None
         policy, step, params = restore_policy(config, workdir, config.eval.checkpoint, make_policy)
+        require_logged(workdir, step)
     directories = [
         os.path.join(workdir, "eval", _name(config, trained, s, step)) for s in SELECTIONS
     ]

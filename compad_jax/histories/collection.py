@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from compad_jax.backend import sharding
+from compad_jax.backend.progress_bar import progress_bar
 from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.envs import make_env
@@ -246,8 +247,10 @@ def collect_parts(config: Config, tasks: np.ndarray) -> Iterator[History]:
     share = jax.jit(share)
     steps = len(tasks) * config.source.num_streams * config.source.num_steps
     tasks_a_call = -(-len(tasks) // (-(-steps // _STEPS_A_CALL) * mesh.size)) * mesh.size
-    for start in range(0, len(tasks), tasks_a_call):
-        # The last call repeats a task where too few are left: one shape, compiled once.
-        rows = np.minimum(np.arange(start, start + tasks_a_call), len(tasks) - 1)
-        part, count = jax.device_get(share(tasks[rows])), len(tasks) - start
-        yield jax.tree.map(lambda x, count=count: x[:count], part)
+    with progress_bar("collecting", len(tasks), "task") as bar:
+        for start in range(0, len(tasks), tasks_a_call):
+            # The last call repeats a task where too few are left: one shape, compiled once.
+            rows = np.minimum(np.arange(start, start + tasks_a_call), len(tasks) - 1)
+            part, count = jax.device_get(share(tasks[rows])), len(tasks) - start
+            yield jax.tree.map(lambda x, count=count: x[:count], part)
+            bar.update(min(count, tasks_a_call))

@@ -63,6 +63,14 @@ def text_table(summaries: Sequence[Summary], *, width: int = 110) -> str:
     return "\n".join(cells.format(shorten(run, sizes[0]), *others) for run, *others in lines)
 
 
+def plain_table(records: Sequence[Summary]) -> str:
+    """Formats dictionaries with equal keys as aligned text; empty columns are left out."""
+    names = [name for name in records[0] if any(record[name] for record in records)]
+    lines = [names, *([str(record[name]) for name in names] for record in records)]
+    sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, sizes)).rstrip() for line in lines)
+
+
 def markdown_table(records: Sequence[Summary]) -> str:
     """Formats dictionaries with equal keys, a row each."""
     lines = [list(records[0]), ["---"] * len(records[0]), *(r.values() for r in records)]

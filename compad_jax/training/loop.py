@@ -15,7 +15,7 @@ from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.criteria import training_criteria
 from compad_jax.training.divergence import marked
 from compad_jax.training.made_of import MadeOf
-from compad_jax.training.metrics_log import open_logger, read_metrics
+from compad_jax.training.metrics_log import open_logger, read_metrics, require_logged
 from compad_jax.training.progress import Progress, require_finite
 from compad_jax.training.restore import placed_shapes, restore_policy, warm_start
 from compad_jax.training.run_directory import claimed
@@ -43,14 +43,15 @@ def train(
         stopwatch: measures the phases collect and compile, side by side, and train.
 
     Raises:
-        ConfigError: `workdir` holds a run with other settings or on other histories, another
-            process trains there, or the data are unusable.
+        ConfigError: `workdir` holds a run with other settings or on other histories or has lost
+            its log, another process trains there, or the data are unusable.
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was saved first.
         FloatingPointError: the training diverged; the last checkpoint is from before.
     """
     stopwatch = stopwatch or Stopwatch()
     with claimed(config, workdir), Checkpoints(workdir) as checkpoints:
         if _is_finished(config, workdir, checkpoints, builders):
+            require_logged(workdir, config.train.train_timesteps)
             print(f"{workdir}: training is finished ({config.train.train_timesteps} steps)")
             return
         mesh = sharding.make_mesh()

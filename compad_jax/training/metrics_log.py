@@ -12,6 +12,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar as scalar_summary
 
 from compad_jax.backend import files, processes
+from compad_jax.config.checks import require
 from compad_jax.training.criteria import Criterion
 
 _FILE = "metrics.jsonl"
@@ -41,6 +42,28 @@ def read_metrics(workdir: str) -> list[dict[str, Any]]:
     return [row for row in (*rows, _parse(cut_off)) if row is not None]
 
 
+def require_logged(workdir: str, step: int) -> None:
+    """Makes sure that what was logged until a checkpoint is still there.
+
+    Args:
+        workdir: run directory.
+        step: of the checkpoint; a line is logged before every one.
+
+    Raises:
+        ConfigError: the file is there without the line of this step.
+    """
+    path = os.path.join(workdir, _FILE)
+    if not os.path.exists(path):
+        if step:
+            logging.warning("%s: is gone, and with it what was logged until step %d", path, step)
+        return
+    require(
+        not step or any(row["step"] == step for row in read_metrics(workdir)),
+        f"{path}: has no line of step {step}, which a checkpoint has; put the file back, or delete "
+        "it to go on without what was logged",
+    )
+
+
 def _parse(line: bytes) -> dict[str, Any] | None:
     """A logged line; None if it is none."""
     try:
@@ -63,7 +86,12 @@ class MetricsLogger:
     """Writes a line and TensorBoard scalars a logged step; use as a context manager."""
 
     def __init__(self, workdir: str, step: int) -> None:
-        """Opens the logs; lines after `step`, where the run goes on, are dropped."""
+        """Opens the logs; lines after `step`, where the run goes on, are dropped.
+
+        Raises:
+            ConfigError: lines until `step` were lost.
+        """
+        require_logged(workdir, step)
         kept = [row for row in read_metrics(workdir) if row["step"] <= step]
         self._path = os.path.join(workdir, _FILE)
         files.write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
@@ -84,6 +112,7 @@ class MetricsLogger:
         with files.naming(self._path):
             self._file.write(json.dumps({"step": step} | plain, allow_nan=False) + "\n")
             self._file.flush()
+            os.fsync(self._file.fileno())  # A checkpoint that outlives the machine finds its line.
         for name, value in plain.items():
             values = enumerate(value) if isinstance(value, list) else [(None, value)]
             for index, scalar in values:

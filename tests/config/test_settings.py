@@ -101,6 +101,7 @@ def test_every_choice_names_what_is_allowed(path):
         ("optimizer.lr", 0, "optimizer.lr=0.0: must be above 0"),
         ("env.foo", 1, "env.foo: no such setting; known here are name, num_tasks, wait"),
         ("foo", 1, "foo: no such setting; known here are env, source, data"),
+        ("env.gridsize", 1, "env.gridsize: no such setting; did you mean env.grid_size?; known"),
         ("env", 3, "env=3: must be a group of settings"),
         ("source.ppo", 3, "source.ppo=3: must be a group of settings"),
         ("source.ppo.foo", 3, "source.ppo.foo: no such setting"),

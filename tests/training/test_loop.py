@@ -250,6 +250,10 @@ def test_a_finished_run_prepares_nothing(debug_config, elsewhere, monkeypatch, c
     save_json(debug_config, "run/config.json")
     train(debug_config, "run")
     assert "training is finished" in capsys.readouterr().out
+    Path("run/metrics.jsonl").write_text("")
+    with pytest.raises(ConfigError, match=f"^run/metrics.jsonl: has no line of step {last}, "):
+        train(debug_config, "run")
+    Path("run/metrics.jsonl").unlink()
     for path in Path(f"run/checkpoints/{last}/params").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-9])

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from compad_jax.config import Config
+from compad_jax.config import Config, ConfigError
 from compad_jax.reports.training_curve import training_curve
 from compad_jax.training.criteria import training_criteria
-from compad_jax.training.metrics_log import MetricsLogger, log_evaluation, read_metrics
+from compad_jax.training.metrics_log import (
+    MetricsLogger,
+    log_evaluation,
+    read_metrics,
+    require_logged,
+)
 
 
 @pytest.fixture
@@ -43,6 +48,25 @@ def test_round_trip(workdir):
 
 def test_nothing_logged(workdir):
     assert read_metrics(workdir) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b'{"step": 20, "loss": 1.0}\n'])
+def test_a_log_that_lost_its_lines_is_refused_and_not_touched(workdir, content):
+    _write(workdir, 0, [10, 20])
+    require_logged(workdir, 10)
+    path = Path(workdir) / "metrics.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"^{path}: has no line of step 10, .*; put the file"):
+        MetricsLogger(workdir, 10)
+    assert path.read_bytes() == content
+
+
+def test_a_log_that_was_deleted_is_missed_aloud(workdir, caplog):
+    require_logged(workdir, 0)
+    assert not caplog.messages
+    _write(workdir, 10, [20])
+    assert "is gone, and with it what was logged until step 10" in caplog.text
+    assert [row["step"] for row in read_metrics(workdir)] == [20]
 
 
 def test_lines_are_on_disk_at_once(workdir):
