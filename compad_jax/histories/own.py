@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from compad_jax.backend.progress_bar import progress_bar
 from compad_jax.config import Config, EnvConfig, SourceConfig
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.envs import make_env
@@ -106,8 +107,8 @@ def write_checked(
     layouts = make_layouts(types_of_task(env.spec, shape, names), shape[0], env.spec)
     origin = Origin(store_settings(Config(env=env_config, source=source)), IMPORTED)
     checked = _checked(parts, env, env_config.name, replay, shape, final_obs)
-    with making(directory):
-        write_parts(directory, checked, layouts, 0, origin)
+    with making(directory), progress_bar("checking and writing", shape[0], "task") as bar:
+        write_parts(directory, _counted(checked, bar), layouts, 0, origin)
     _report(directory, env_config.name, shape, names, replay)
     return {"source": origin.settings["source"], "data": {"dir": directory}}
 
@@ -140,6 +141,13 @@ def _checked(
             part = _with_final_obs(part, np.asarray(played and played.next_obs)[None])
         yield part
     ends.judge()
+
+
+def _counted(parts: Iterable[History], bar: Any) -> Iterator[History]:
+    """The same tasks; the bar goes on where the next one is asked for."""
+    for part in parts:
+        yield part
+        bar.update(1)
 
 
 def _with_final_obs(history: History, obs: Any) -> History:
