@@ -102,7 +102,7 @@ def has(group: Group, name: str) -> bool:
 def shape_of(group: Group, time_axis: int) -> tuple[int, int]:
     """Numbers of streams and steps, R and T."""
     shape = _named(group, "action")[0].shape
-    require(len(shape) >= 2, f"actions: have shape {shape}; must have axes of streams and of steps")
+    require(len(shape) >= 2, f"action: has shape {shape}; must have axes of streams and of steps")
     return shape[1 - time_axis], shape[time_axis]
 
 
@@ -114,6 +114,9 @@ def find_time_axis(group: Group) -> int:
     if not has(group, "next_obs"):
         return 1
     obs, next_obs = (np.asarray(_named(group, name)[0]) for name in ("obs", "next_obs"))
+
+    if obs.shape != next_obs.shape:  # It will be told when they are read.
+        return 0
 
     def share(axis: int) -> float:
         now, after = np.swapaxes(next_obs, 0, axis)[:-1], np.swapaxes(obs, 0, axis)[1:]
@@ -144,7 +147,10 @@ def read_history(
         """An array [R, T', ...]."""
         arrays = [np.asarray(x) for x in _named(group, name)]
         x = np.any(arrays, axis=0) if name == "done" and len(arrays) > 1 else arrays[0]
-        return x if name == "length" else np.swapaxes(x, 0, 1 - time_axis)
+        if name == "length":
+            return x
+        require(x.ndim >= 2, f"{name}: has shape {x.shape}; must have axes of streams and of steps")
+        return np.swapaxes(x, 0, 1 - time_axis)
 
     obs, action, reward = (read(name) for name in _NEEDED)
     next_obs: Any = read("next_obs") if has(group, "next_obs") else None

@@ -1,5 +1,6 @@
 """Arrays that others have made, brought into the shapes and types of a store."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,20 +16,33 @@ def stack(histories: Sequence[Sequence[History]], spec: EnvSpec) -> History:
     """Histories [T, ...] of any lengths, of R learners for each task, as arrays [G, R, T].
 
     Raises:
-        ConfigError: the tasks have not equally many, or some have other arrays than others.
+        ConfigError: the tasks have not equally many, some have other arrays than others, or the
+            arrays of one are not equally long.
     """
     counts = {len(task) for task in histories}
     is_even = len(counts) == 1 and 0 not in counts
     require(is_even, f"histories of a task are {sorted(counts)}; must be equally many of each")
     flat = [as_arrays(history) for task in histories for history in task]
+    shape = (len(histories), counts.pop())
+    for number, history in enumerate(flat):
+        _require_equally_long(history, number // shape[1], number % shape[1])
     kinds = {tuple(sorted(optional_names(history))) for history in flat}
     require(len(kinds) == 1, f"optional arrays: {kinds}; must be the same of all histories")
     lengths: Any = np.array([len(x.transition.action) for x in flat], np.int32)
     padded = [pad(history, lengths.max(), spec, axis=0) for history in flat]
-    shape = (len(histories), *counts)
     whole: History = jax.tree.map(lambda *x: np.stack(x).reshape(*shape, *x[0].shape), *padded)
     same = (lengths == lengths.max()).all()
     return whole._replace(length=None if same else lengths.reshape(shape))
+
+
+def _require_equally_long(history: History, task: int, stream: int) -> None:
+    arrays = history._asdict()
+    arrays = arrays.pop("transition")._asdict() | arrays
+    steps = {name: len(x) if x.ndim else 0 for name, x in arrays.items() if x is not None}
+    allowed = max(1, steps["action"])
+    for name, found in steps.items():
+        where = f"{name}: task {task}, stream {stream}"
+        require(found == allowed, f"{where}: has {found} steps; must be {allowed}, as of action")
 
 
 def pad(history: History, num_steps: int, spec: EnvSpec, axis: int) -> History:
@@ -36,7 +50,7 @@ def pad(history: History, num_steps: int, spec: EnvSpec, axis: int) -> History:
 
     def lengthen(x: Any, value: float = 0) -> Any:
         widths = [(0, 0)] * x.ndim
-        widths[axis] = (0, int(num_steps) - x.shape[axis])
+        widths[axis] = (0, max(0, int(num_steps) - x.shape[axis]))
         return np.pad(x, widths, constant_values=value)
 
     log_probs = history.log_probs
@@ -52,7 +66,7 @@ def as_arrays(history: History) -> History:
     history = jax.tree.map(np.asarray, history, is_leaf=lambda x: isinstance(x, list))
     steps, ndim = history.transition, history.transition.action.ndim
     both = (x[..., None] if x.ndim == ndim else x for x in (steps.obs, steps.next_obs))
-    obs, next_obs = (x.reshape(*x.shape[:ndim], -1) for x in both)
+    obs, next_obs = (x.reshape(*x.shape[:ndim], math.prod(x.shape[ndim:])) for x in both)
     return history._replace(transition=steps._replace(obs=obs, next_obs=next_obs))
 
 

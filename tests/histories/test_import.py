@@ -162,6 +162,16 @@ def _put(name, where, value, dtype=None):
     return change
 
 
+def _put_whole(name, value):
+    """Another array of the group of task 2."""
+
+    def change(file):
+        del file[f"2/{name}"]
+        file[f"2/{name}"] = value
+
+    return change
+
+
 def _renumber_actions(file):
     for group in file.values():
         group["actions"][...] = np.array([1, 0, 2, 3, 4])[group["actions"][()]]
@@ -190,6 +200,9 @@ def _rename(file):
             r"^next_obs: task 2, stream 1, step 4: .*, unless done",
         ),
         (_put("dones", (2, 1), True), "^done: task 2, stream 1, step 2: is True; must be False"),
+        (_put_whole("actions", np.zeros(30, int)), r"^action: has shape \(30,\); must have axes"),
+        (_put_whole("rewards", np.zeros((31, 3))), r"^reward: has shape \(1, 3, 31\); must be"),
+        (_put_whole("states", np.zeros((30, 4, 2))), r"^obs: has shape \(1, 4, 30, 2\); must be"),
         (_renumber_actions, "does it number its actions otherwise"),
         (lambda file: file.pop("8"), "histories of 8 tasks; env.num_tasks=0: must be of 9"),
         (_rename, "groups are 0, 1, 2, 4, 5, 6, 7, 8, 99...; must be 0 to 8"),

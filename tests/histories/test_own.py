@@ -94,9 +94,21 @@ def _one_with_log_probs(given):
     return [[few, *given[0][1:]], *given[1:]]
 
 
+def _one_obs_more(given):
+    steps = given[0][1].transition
+    longer = History(steps._replace(obs=[*steps.obs, steps.next_obs[-1]]))
+    return [[given[0][0], longer, *given[0][2:]], *given[1:]]
+
+
+def _one_of_no_steps(given):
+    return [*given[:8], [History(Transition([], [], [], [], [])), *given[8][1:]]]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (_one_obs_more, "^obs: task 0, stream 1: has 14 steps; must be 13, as of action"),
+        (_one_of_no_steps, "^obs: task 8, stream 0: has 0 steps; must be 1"),
         (_drop_one, r"histories of a task are \[2, 3\]; must be equally many"),
         (_drop_task, "histories of 8 tasks; env.num_tasks=0: must be of 9"),
         (_one_with_log_probs, "optional arrays: .* must be the same of all histories"),
