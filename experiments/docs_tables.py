@@ -40,6 +40,7 @@ from experiments import evaluation_tables
 PAGES = (
     "README.md",
     "docs/design.md",
+    "docs/own_environments.md",
     "docs/performance.md",
     "docs/reliability.md",
     "docs/results.md",
