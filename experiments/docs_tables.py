@@ -20,6 +20,7 @@ write it. The kinds:
     table     the table of an experiment, `results/NAME/table.md`
     bench     a table of the benchmark on a CPU; NAME is one of `benchmarks.tables.BLOCKS`
     gpu       likewise, on a GPU
+    scaling   what so many transitions need; NAME is `arithmetic`
     long      likewise, of its suite `long` alone
 """
 
@@ -35,14 +36,16 @@ from compad_jax.backend.files import parse_json, write_text
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.wording import Summary
-from experiments import evaluation_tables
+from experiments import evaluation_tables, scaling_arithmetic
 
 PAGES = (
     "README.md",
     "docs/design.md",
+    "docs/own_environments.md",
     "docs/performance.md",
     "docs/reliability.md",
     "docs/results.md",
+    "docs/scaling.md",
     "docs/why_it_failed.md",
 )
 BENCH, GPU_BENCH = "results/bench/cpu.json", "results/bench/gpu.json"
@@ -54,6 +57,8 @@ _BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 def _of_evaluations(block: Callable[[list[Summary]], str]) -> Callable[[str], str]:
     return lambda name: block(read_evaluations(f"results/{name}"))
 
+
+_SIZES = {"arithmetic": scaling_arithmetic.arithmetic_table}
 
 # What a block of each kind says, by its name.
 _KINDS: dict[str, Callable[[str], str]] = {
@@ -70,6 +75,7 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "recalls": _of_evaluations(evaluation_tables.recalls),
     "phases": _of_evaluations(evaluation_tables.phases),
     "cost": _of_evaluations(evaluation_tables.cost),
+    "scaling": lambda name: _SIZES[name](),
     "tricks": lambda name: tricks_table(_parse(f"results/{name}_tricks.json")),
 }
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from compad_jax.reports import training_curve as curve_module
 from compad_jax.reports.training_curve import training_curve, write_training_curve
 
 
@@ -38,6 +39,16 @@ def test_files(tmp_path, returns):
     assert [row["step"] for row in rows] == ["10", "20"]
     assert ("validation_return_greedy" in rows[0]) == bool(returns)
     assert (tmp_path / "training_curve.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(("floor", "label"), [(1.0, "Loss above its floor"), (None, "Loss, nats;")])
+def test_the_figure_says_whether_there_is_a_floor(tmp_path, monkeypatch, floor, label):
+    figures = []
+    monkeypatch.setattr(curve_module, "save_figure", lambda figure, path: figures.append(figure))
+    line = _line(10, 1.3) | dict.fromkeys(("floor", "validation_floor", "held_out_floor"), floor)
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    write_training_curve(str(tmp_path))
+    assert figures[0].axes[0].get_ylabel().startswith(label)
 
 
 def test_nothing_measured_leaves_no_file(tmp_path):
