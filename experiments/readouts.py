@@ -2,29 +2,34 @@
 
     python -m experiments.readouts dark_room_wait --results results/readouts
 
-Lives with waits are cut at their compressions. A ridge regression from the memory to the goal's
-row and column, and one to which cells were visited, are fitted on training tasks and judged on
-held-out ones. The figure shows one held-out life: events above, changes of the slots below.
+Lives with waits are cut at their compressions. One linear read-out for all of them
+(`compad_jax.evaluation.readout`) is fitted on training tasks and judged on held-out ones, by the
+number of compressions. The figure shows one held-out life: events above, slots' changes below.
 """
 
 import argparse
 import json
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from compad_jax.backend import process, provenance
 from compad_jax.config import to_dict
-from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
-from compad_jax.envs.protocol import Env, make_tasks
+from compad_jax.envs.protocol import make_tasks
 from compad_jax.envs.split import choose_tasks, split_tasks
-from compad_jax.evaluation.rollout import init_rollout, rollout_step
-from compad_jax.models import Params, Policy
+from compad_jax.evaluation.lives import Lives, record_lives
+from compad_jax.evaluation.readout import (
+    Facts,
+    Room,
+    facts_of,
+    fit_readout,
+    judge,
+    read_out,
+    room_of,
+)
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import percent
@@ -34,122 +39,46 @@ _NUM_SEEDS = 8
 _WAIT = 300
 _NUM_COMPRESSIONS = 60
 _SHOWN = (1, 2, 3, 5, 10, 20, 40, 60)  # Compressions, in the table.
-_SEARCH = (1, 2, 3, 4)  # Likewise, for visited cells: mostly before the goal is found.
-_RIDGE = 0.1
 
 
-class Lives(NamedTuple):
-    """B lives, cut at C compressions; what is said of one concerns the tokens compressed so far."""
-
-    memory: np.ndarray  # float [C, B, latents, D], the memory after it.
-    goal: np.ndarray  # int [B, 2]
-    found: np.ndarray  # bool [C, B], whether the goal was reached.
-    visited: np.ndarray  # bool [C, B, cells]
-    waits: np.ndarray  # bool [C, B], share of its tokens in which the environment acted > 1/2.
-    rewards: np.ndarray  # float [C, B], of its tokens.
-
-
-def live(policy: Policy, params: Params, env: Env, tasks: Any, smoothing: float) -> Lives:
-    """Lets a policy act, by sampling, until there were enough compressions.
+def judge_by_age(lives: Lives, is_train: np.ndarray, room: Room, length: int) -> dict[int, Any]:
+    """How good a read-out is on held-out tasks, by the number of compressions.
 
     Args:
-        policy: the policy; its memory is one array of latents.
-        params: its parameters.
-        env: a dark room with one goal and waits.
-        tasks: [B, 1, 2], one a life.
-        smoothing: label smoothing of the training.
+        lives: with `_NUM_COMPRESSIONS` or more.
+        is_train: bool [B], which of them the read-out is fitted on.
+        room: where they lived.
+        length: tokens of a compression.
 
     Returns:
-        The lives.
+        See `readout.judge`, and `lives`: the held-out ones that had seen a reward.
     """
-    batch, length = len(tasks), policy.compress_length
-    keys = jax.random.split(jax.random.key(0), batch)
-    greedy = jnp.zeros(batch, bool)
-    state = init_rollout(policy, params, env, tasks, keys, greedy, num_episodes=1)
-
-    def step(state: Any, _: None) -> tuple[Any, Any]:
-        waits = env.distractor(state.episode.env_state)  # type: ignore[attr-defined]
-        after, record = rollout_step(policy, params, env, smoothing, state)
-        transition = record.transition
-        return after, (transition.obs, transition.reward, waits)
-
-    def until_compressed(state: Any, _: None) -> tuple[Any, Any]:
-        state, records = jax.lax.scan(step, state, length=length)
-        return state, (jax.tree.leaves(state.acting.window.memory)[0], records)
-
-    # The first token after a full window has it compressed: one chunk more, and the first is cut.
-    run = jax.jit(lambda s: jax.lax.scan(until_compressed, s, length=_NUM_COMPRESSIONS + 1)[1])
-    memory, (obs, reward, waits) = jax.device_get(run(state))
-    if memory.ndim != 4:
-        raise ConfigError("only memories that are one array of latents can be read out")
-    size = env.spec.obs_space.sizes[0]  # type: ignore[union-attr]
-    here = np.eye(size**2, dtype=bool)[obs[..., 0] * size + obs[..., 1]]
-    earned = np.cumsum(reward.reshape(-1, batch), axis=0)
-    seen = np.logical_or.accumulate(here.any(1), axis=0)
-    return Lives(
-        memory=memory[1:],
-        goal=np.asarray(tasks)[:, 0],
-        # A token tells of the step before it: the last reward is told by the next segment.
-        found=earned[length - 2 :: length][:-1] > 0,
-        visited=seen[:-1],
-        waits=waits[:-1].mean(1) > 0.5,
-        rewards=reward[:-1].sum(1),
-    )
+    facts = facts_of(lives, room, length)
+    fitting, judged = (_part(facts, x) for x in (is_train, ~is_train))
+    fitted = fit_readout(lives.latents[1:, is_train], fitting, room)
+    results = {}
+    for number in _SHOWN:
+        now = slice(number - 1, number)
+        then = judged._replace(found=judged.found[now], visited=judged.visited[now])
+        belief = read_out(fitted, lives.latents[1:, ~is_train][now], room)
+        results[number] = judge(belief, then, room) | {"lives": int(then.found.sum())}
+    return results
 
 
-def fit_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares with a penalty on the weights of standardised inputs.
-
-    Args:
-        x: float [rows, features].
-        y: float [rows, outputs].
-        penalty: times the number of rows.
-
-    Returns:
-        Weights [features, outputs] and constants [outputs]: a prediction is x @ w + b.
-    """
-    mean, scale = x.mean(0), x.std(0) + 1e-6
-    z, center = (x - mean) / scale, y.mean(0)
-    gram = z.T @ z + penalty * len(z) * np.eye(z.shape[1]) / z.shape[1]
-    weights = np.linalg.solve(gram, z.T @ (y - center)) / scale[:, None]
-    return weights, center - mean @ weights
+def _part(facts: Facts, of: np.ndarray) -> Facts:
+    return Facts(facts.found[:, of], facts.visited[:, of], facts.goal[of])
 
 
-def read_goal(lives: Lives, is_train: np.ndarray, index: int) -> dict[str, float] | None:
-    """How well the goal is read from the memory after compression `index`, on held-out tasks."""
-    known = lives.found[index]
-    fit, test = known & is_train, known & ~is_train
-    if fit.sum() < 10 or not test.any():
-        return None
-    features = lives.memory[index].reshape(len(known), -1)
-    weights, constant = fit_ridge(features[fit], lives.goal[fit].astype(float), _RIDGE)
-    guess = np.rint(features[test] @ weights + constant)
-    right = (guess == lives.goal[test]).all(-1)
-    near = np.abs(guess - lives.goal[test]).sum(-1) <= 1
-    return {"exact": float(right.mean()), "next": float(near.mean()), "lives": int(test.sum())}
+def by_segment(values: Any, length: int) -> np.ndarray:
+    """Sums over the tokens of each compression: [T, B] -> [V, B], V at most `_NUM_COMPRESSIONS`."""
+    segments = values[: len(values) // length * length].reshape(-1, length, values.shape[1])
+    return segments.sum(1)[:_NUM_COMPRESSIONS]
 
 
-def read_visited(lives: Lives, is_train: np.ndarray, index: int) -> dict[str, float]:
-    """How well visited cells are told from others, balanced, on held-out tasks; .5 is chance."""
-    features = lives.memory[index].reshape(len(is_train), -1)
-    target = lives.visited[index]
-    weights, constant = fit_ridge(features[is_train], target[is_train].astype(float), _RIDGE)
-    score = features[~is_train] @ weights + constant
-    # A cell is called visited where it is likelier than on average over the training lives.
-    guess, truth = score > target[is_train].mean(0), target[~is_train]
-    return {"balanced": float((guess[truth].mean() + (~guess)[~truth].mean()) / 2)}
-
-
-def changes(lives: Lives) -> np.ndarray:
-    """How much each slot changed with each compression, as a share of its size: [C - 1, B, M]."""
-    difference = np.linalg.norm(np.diff(lives.memory, axis=0), axis=-1)
-    return difference / np.linalg.norm(lives.memory[:-1], axis=-1).clip(1e-6)
-
-
-def _draw(lives: Lives, number: int) -> Figure:
+def _draw(lives: Lives, number: int, goal: tuple[int, int], length: int) -> Figure:
     """One life: when it waited and was paid, and which slots changed."""
     figure = Figure(figsize=(9.5, 4.2), layout="constrained")
-    row, column = lives.goal[number]
+    row, column = goal
     figure.suptitle(
         f"One life in an unseen room, goal in row {row}, column {column}: what the memory keeps",
         x=0.01,
@@ -159,15 +88,19 @@ def _draw(lives: Lives, number: int) -> Figure:
     )
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 4))
     steps = np.arange(1, _NUM_COMPRESSIONS + 1)
-    for step in steps[lives.waits[:, number]]:
+    for step in steps[2 * by_segment(lives.waits, length)[:, number] > length]:
         top.axvspan(step - 0.5, step + 0.5, color=GREY, alpha=0.25, lw=0)
-    paid = steps[lives.rewards[:, number] > 0]
+    paid = steps[by_segment(lives.transition.reward, length)[:, number] > 0]
     top.plot(paid, np.full(len(paid), 0.5), "v", color=COLORS[1])
     top.set_yticks([])
     top.set_title("Triangles: the goal was reached; grey: waiting", loc="left", size=9)
-    shown = np.concatenate([np.full((1, lives.memory.shape[2]), np.nan), changes(lives)[:, number]])
     image = bottom.imshow(
-        shown.T, aspect="auto", cmap="viridis", vmin=0, vmax=1, extent=(0.5, steps[-1] + 0.5, 0, 1)
+        lives.changes[:_NUM_COMPRESSIONS, number].T,
+        aspect="auto",
+        cmap="viridis",
+        vmin=0,
+        vmax=1,
+        extent=(0.5, steps[-1] + 0.5, 0, 1),
     )
     bottom.set_yticks([])
     bottom.set_ylabel("Slots", color=GREY)
@@ -187,39 +120,47 @@ def examine(checkpoint: str) -> tuple[dict[str, Any], Figure]:
     held_out = np.isin(indices, indices[split_tasks(len(indices), config.env).held_out])
     tasks = np.repeat(np.asarray(make_tasks(env, indices)), _NUM_SEEDS, axis=0)
     is_train = np.repeat(~held_out, _NUM_SEEDS)
-    lives = live(policy, params, env, tasks, config.optimizer.label_smoothing)
+    room, length = room_of(env), policy.compress_length
+    assert room is not None  # It has one goal.
+    lives = record_lives(
+        policy,
+        params,
+        env,
+        tasks,
+        greedy=np.zeros(len(tasks), bool),
+        num_steps=(_NUM_COMPRESSIONS + 1) * length,
+        smoothing=config.optimizer.label_smoothing,
+    )
+    is_waiting = 2 * by_segment(lives.waits, length) > length
     results = {
         "checkpoint": checkpoint,
         "step": step,
         "wait": _WAIT,
         "lives": [int(is_train.sum()), int((~is_train).sum())],
-        "goal": {n: read_goal(lives, is_train, n - 1) for n in _SHOWN},
-        "visited": {n: read_visited(lives, is_train, n - 1) for n in _SEARCH},
-        "untouched": float((changes(lives)[lives.waits[1:]] == 0).mean()),
+        "judged": judge_by_age(lives, is_train, room, length),
+        "untouched": float((lives.changes[:_NUM_COMPRESSIONS][is_waiting] == 0).mean()),
         "config": to_dict(config),
         "hardware": provenance.describe_hardware(),
         "commit": provenance.describe_commit(),
     }
     with draw_in_style():
-        figure = _draw(lives, int(np.flatnonzero(~is_train)[0]))
+        first = int(np.flatnonzero(~is_train)[0])
+        figure = _draw(lives, first, tuple(tasks[first, 0]), length)
     return results, figure
 
 
 def _table(results: dict[str, Any]) -> str:
     rows = []
-    for number in _SHOWN:
-        goal, visited = results["goal"][number], results["visited"].get(number)
-        rows.append(
-            {
-                "compressions": str(number),
-                "goal read exactly": "-" if goal is None else f"{100 * goal['exact']:.0f}%",
-                "within a cell": "-" if goal is None else f"{100 * goal['next']:.0f}%",
-                "held-out lives": "0" if goal is None else str(goal["lives"]),
-                "visited cells told apart": "-"
-                if visited is None
-                else f"{100 * visited['balanced']:.0f}%",
-            }
-        )
+    for number, quality in results["judged"].items():
+        shares = {
+            "a reward was seen": quality["found"],
+            "goal read exactly": quality["goal"],
+            "within a cell": quality["near_goal"],
+            "visited cells told apart": quality["visited"],
+        }
+        cells = {name: "-" if x is None else f"{percent(x)}%" for name, x in shares.items()}
+        lives = {"held-out lives that saw one": str(quality["lives"])}
+        rows.append({"compressions": str(number)} | cells | lives)
     fitted, judged = results["lives"]
     facts = (
         f"Fitted on {fitted} lives in training tasks and judged on {judged} in held-out ones, "

@@ -405,6 +405,20 @@ MUTATIONS = (
         ("tests/histories/test_store.py",),
     ),
     Mutation(
+        "a reward counts as compressed one token too early",
+        "compad_jax/evaluation/readout.py",
+        "found=paid[ends - 2]",
+        "found=paid[ends - 1]",
+        ("tests/evaluation/test_readout.py",),
+    ),
+    Mutation(
+        "gates are those of the steps before compressions",
+        "compad_jax/evaluation/lives.py",
+        "gates[np.diff(version, prepend=0) > 0]",
+        "gates[np.diff(version, append=version[-1]) > 0]",
+        ("tests/evaluation/test_lives.py",),
+    ),
+    Mutation(
         "tasks that are read alone are taken for the first ones",
         "compad_jax/histories/dataset.py",
         "np.searchsorted(tasks_read, task)",

@@ -121,7 +121,13 @@ def test_main_job_writes_everything(folder):
     for selection in ("greedy", "sample"):
         evaluation = run / "eval" / f"held_out-{selection}-6"
         names = {path.name for path in evaluation.iterdir()}
-        assert names == {"summary.json", "curve.csv", "learning_curve.png", "report.html"}
+        assert names == {
+            "summary.json",
+            "curve.csv",
+            "life.json",
+            "learning_curve.png",
+            "report.html",
+        }
         summary = _summary(folder, selection)
         assert set(summary) >= _REQUIRED
         assert summary["action_selection"] == selection

@@ -67,7 +67,7 @@ def _require_equal_evaluation(folder, alone, selection="greedy"):
     for name in ("mean_return", "num_compressions", "per_task", "step", "source_final_fraction"):
         assert summaries[0].get(name) == summaries[1].get(name), name
     names = {path.name for path in (folder / place).parent.iterdir()}
-    assert names == {"summary.json", "curve.csv", "learning_curve.png", "report.html"}
+    assert names == {"summary.json", "curve.csv", "life.json", "learning_curve.png", "report.html"}
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,9 @@ def test_commands_are_installed(site, tmp_path, command, said):
 def test_only_the_package_is_installed(site, tmp_path):
     names = {path.name.split("-")[0] for path in site.iterdir()}
     assert names == {"bin", "compad_jax"}
+    templates = Path("compad_jax", "reports", "templates")
+    own = {path.name for path in (_ROOT / templates).glob("*.*")}
+    assert own == {path.name for path in (site / templates).glob("*.*")} >= {"room.js", "page.css"}
     found = _run("import compad_jax; print(compad_jax.__file__)", tmp_path, site)
     assert found == f"{site / 'compad_jax' / '__init__.py'}\n"
 

@@ -83,7 +83,7 @@ def write_text(path: str, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: str, values: Any, indent: int = 2) -> None:
+def write_json(path: str, values: Any, indent: int | None = 2) -> None:
     """Writes JSON, whole or not at all; a ValueError if a number is not finite."""
     write_text(path, json.dumps(values, indent=indent, allow_nan=False) + "\n")
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from compad_jax.backend import processes, provenance
+from compad_jax.backend import files, processes, provenance, sharding
 from compad_jax.config import Config, to_dict
 from compad_jax.config.shipped import is_shipped, trained_directory
 from compad_jax.envs import make_env
@@ -26,6 +26,7 @@ from compad_jax.evaluation.result_files import (
     write_curve,
     write_summary,
 )
+from compad_jax.evaluation.shown_life import lives_to_show
 from compad_jax.evaluation.statistics import (
     Returns,
     Source,
@@ -56,7 +57,7 @@ def evaluate(
 
     Returns:
         The directories written, one for greedy and one for sampled actions; each has
-        `summary.json` and `curve.csv`.
+        `summary.json`, `curve.csv` and `life.json`.
 
     Raises:
         ConfigError: nothing, or something else, was trained in `workdir`, its log was lost, or a
@@ -90,6 +91,7 @@ def evaluate(
         "num_parameters": sum(x.size for x in jax.tree.leaves(params)),
     }
     metrics = read_metrics(workdir)
+    lives = lives_to_show(config, policy, jax.tree.map(sharding.fetch, params))
     for index, (selection, directory) in enumerate(zip(SELECTIONS, directories, strict=True)):
         outcome = Returns(played.returns[index], optimum)
         compressions, lengths = played.num_compressions[index], played.lengths[index]
@@ -108,6 +110,7 @@ def evaluate(
         )
         more = recall_curves(recall, reference) if recall else {}
         with replacing_evaluation(directory, step, to_dict(config)):
+            files.write_json(os.path.join(directory, "life.json"), lives[index], indent=None)
             write_curve(directory, outcome, source, lengths, compressions, more)
             write_summary(directory, summary)  # Last: where it is, the evaluation is whole.
         log_evaluation(workdir, step, summary)

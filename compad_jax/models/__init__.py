@@ -1,6 +1,6 @@
 """The policy networks."""
 
-from compad_jax.models.act import absorb, init_window, observe
+from compad_jax.models.act import absorb, find_gates, init_window, observe
 from compad_jax.models.fast_unroll import Before, reconstruct_segments, unroll_loss
 from compad_jax.models.initial_params import init_params, param_shapes
 from compad_jax.models.memory import MemoryRule, register_memory
@@ -15,6 +15,7 @@ __all__ = [
     "Params",
     "Policy",
     "absorb",
+    "find_gates",
     "init_params",
     "init_window",
     "make_policy",

@@ -71,6 +71,28 @@ def absorb(policy: Policy, params: Params, window: Window, tokens: Tokens) -> Wi
     )
 
 
+def find_gates(policy: Policy, params: Params, window: Window) -> jax.Array | None:
+    """How far each latent's gate opens when the window is compressed now.
+
+    Args:
+        policy: the policy.
+        params: its parameters.
+        window: a full one.
+
+    Returns:
+        float [B, M] in [0, 1], the mean over channels where these have gates of their own. A
+        rule tells of its gate by `self.sow("intermediates", "opened", g)`; None: it has none.
+    """
+    oldest = window.embeddings[:, : policy.compress_length]
+    mask = jnp.ones(oldest.shape[:2], bool)
+    variables = {"params": params}
+    _, told = policy.apply(
+        variables, window.memory, oldest, mask, method="write", mutable=["intermediates"]
+    )
+    opened = told.get("intermediates", {}).get("memory", {}).get("opened")
+    return None if opened is None else opened[0].astype(jnp.float32).mean(-1)
+
+
 def _compress_oldest(policy: Policy, params: Params, window: Window) -> Window:
     """The oldest tokens of a full window become memory (AD: are dropped); the rest stays."""
     memory, kept = _write_oldest(policy, params, window)

@@ -1,1 +1,1 @@
-"""Figures, pages and tables, made from result files alone."""
+"""Figures, pages and tables, made from result files; `explore` plays what it shows."""

@@ -6,28 +6,16 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from compad_jax.backend.files import write_text
+from compad_jax.backend.files import read_json, write_text
+from compad_jax.reports import templates
 from compad_jax.reports.figures import save_learning_curve
 from compad_jax.reports.finished_runs import load
 from compad_jax.reports.tables import html_table, text_table
-from compad_jax.reports.wording import Summary, title_of
+from compad_jax.reports.wording import ACTING, TASKS, Summary, count, percent, title_of
 
 _OUTCOME = {True: "pass", False: "FAIL", None: "not measured"}
+_MOST_UNFOLDED = 12  # Rows of a table.
 _IMPOSSIBLE = "FAIL, as it must: the floor is above the target"
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 1rem; }}
-h1 {{ font-size: 1.35rem; line-height: 1.3; }} h2 {{ font-size: 1.05rem; margin: 2rem 0 .5rem; }}
-img {{ max-width: 100%; background: #fff; border-radius: 6px; }} div {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; text-align: left; }}
-th, td {{ padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid #8884; }}
-</style><h1>{title}</h1>
-<img alt="{title}" src="data:image/png;base64,{picture}">
-{body}
-</html>
-"""
 
 
 def publish(directories: Sequence[str]) -> None:
@@ -43,7 +31,8 @@ def write_report(directory: str) -> None:
     """Writes `learning_curve.png` and a self-contained `report.html` of one evaluation.
 
     Args:
-        directory: holds `summary.json` and `curve.csv`; receives the two files.
+        directory: holds `summary.json`, `curve.csv` and, unless it is older, `life.json`, of which
+            the page then has a player; receives the two files.
 
     Raises:
         ConfigError: no readable evaluation is there.
@@ -57,7 +46,9 @@ def write_report(directory: str) -> None:
         "Criteria": [criterion_row(row) for row in summary["criteria"]],
         "Settings": [{"": name, "value": value} for name, value in _flatten(summary["config"])],
     }
-    write_page(os.path.join(directory, "report.html"), title_of(summary), figure, sections)
+    path = os.path.join(directory, "life.json")
+    life = _player(read_json(path, "evaluate again")) if os.path.exists(path) else ""
+    write_page(os.path.join(directory, "report.html"), title_of(summary), figure, sections, life)
 
 
 def _headline(summary: Summary) -> Summary:
@@ -82,11 +73,63 @@ def criterion_row(row: Summary) -> Summary:
     return row | {"passed": _IMPOSSIBLE if verdict == "FAIL" and possible is False else verdict}
 
 
-def write_page(path: str, title: str, figure: str, sections: dict[str, list[Summary]]) -> None:
-    """Writes a page without scripts or external resources."""
+def write_page(
+    path: str, title: str, figure: str, sections: dict[str, list[Summary]], player: str = ""
+) -> None:
+    """Writes a page without external resources; long tables are folded up.
+
+    Args:
+        path: of the page.
+        title: of the page.
+        figure: path of a PNG file.
+        sections: tables by their titles.
+        player: HTML between figure and tables.
+    """
     with open(figure, "rb") as file:
         picture = base64.b64encode(file.read()).decode()
     body = "\n".join(
-        f"<h2>{name}</h2>\n{html_table(records)}" for name, records in sections.items()
+        f"<details{' open' if len(rows) <= _MOST_UNFOLDED else ''}><summary>{name}</summary>\n"
+        f"{html_table(rows)}</details>"
+        for name, rows in sections.items()
     )
-    write_text(path, _PAGE.format(title=html.escape(title), picture=picture, body=body))
+    style, title = templates.read("page.css"), html.escape(title)
+    page = templates.fill(
+        "report.html", title=title, style=style, picture=picture, life=player, body=body
+    )
+    write_text(path, page)
+
+
+def _player(life: dict[str, Any]) -> str:
+    """The part of the page that shows one life; see `evaluation.shown_life`."""
+    tasks = count(life["num_tasks"], f"{TASKS[life['split']]} task")
+    about = (
+        f"Of {tasks}, this is the one in which the first reward came latest; actions are "
+        f"{ACTING[life['acting']]}. The window holds {count(life['window'], 'token')}; what leaves "
+        "it is compressed into latents."
+    )
+    if life["shortened"]:
+        about += " Here the environment makes nobody wait long, so that waits can be watched."
+    return templates.fill(
+        "life.html",
+        about=about,
+        quality=describe_readout(life["quality"]) if life["quality"] else "",
+        data=templates.as_data(life),
+        script=templates.scripts("room.js", "life.js"),
+    )
+
+
+def describe_readout(quality: dict[str, Any]) -> str:
+    """How good a read-out of beliefs is; see `evaluation.readout.judge`."""
+    goal = ""
+    if quality["goal"] is not None:
+        goal = (
+            f"names the goal's cell in {percent(quality['goal'])}% of the cases once a reward was "
+            f"seen, or one beside it ({percent(quality['near_goal'])}% together), "
+        )
+    return (
+        "What the memory believes is read out of the latents by a linear map, fitted on "
+        f"{quality['fitted']} lives in training tasks. In {quality['judged']} lives in other tasks "
+        f"it {goal}says in {percent(quality['found'])}% rightly whether a reward was "
+        f"seen, and tells visited cells from others in {percent(quality['visited'])}% (balanced; "
+        "chance is 50%). It is a lower bound on what the memory holds."
+    )

@@ -81,9 +81,8 @@ def html_table(records: Sequence[Summary]) -> str:
     """Table of dictionaries with equal keys, with everything escaped."""
     lines = [[f"<th>{html.escape(name)}</th>" for name in records[0]]] if records else []
     lines += [[f"<td>{html.escape(_format(x))}</td>" for x in r.values()] for r in records]
-    return (
-        "<div><table>" + "".join(f"\n<tr>{''.join(line)}</tr>" for line in lines) + "</table></div>"
-    )
+    rows = "".join(f"\n<tr>{''.join(line)}</tr>" for line in lines)
+    return f'<div class="tables"><table>{rows}</table></div>'
 
 
 def _format(value: Any) -> str:

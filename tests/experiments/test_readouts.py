@@ -1,87 +1,33 @@
-"""Read-outs of memories: the regression, what is said of a life, and the changes of slots."""
+"""What is said of memories by their age: sums over segments, and planted memories that are read."""
 
-import jax
 import numpy as np
-import pytest
 
-from compad_jax.envs import make_env
-from compad_jax.evaluation.rollout import make_rollout
+from compad_jax.evaluation.lives import Lives
+from compad_jax.evaluation.readout import Room
+from compad_jax.types import Transition
 from experiments import readouts
-from tests.builders import make_model, override, tasks_of
 
 
-def test_ridge_finds_a_linear_map_and_shrinks_to_the_mean():
-    rng = np.random.default_rng(0)
-    x, truth = rng.normal(size=(200, 6)) * [1, 2, 3, 4, 5, 0], rng.normal(size=(6, 2))
-    y = x @ truth + [3, -1]
-    weights, constant = readouts.fit_ridge(x, y, 1e-9)
-    np.testing.assert_allclose(x @ weights + constant, y, atol=1e-6)
-    weights, constant = readouts.fit_ridge(x, y, 1e9)
-    np.testing.assert_allclose(
-        x @ weights + constant, np.broadcast_to(y.mean(0), y.shape), atol=1e-5
-    )
+def test_sums_over_segments_by_hand():
+    values = np.array([[1, 0], [0, 0], [1, 1], [1, 0], [5, 5]])
+    np.testing.assert_array_equal(readouts.by_segment(values, 2), [[1, 0], [2, 1]])
 
 
-def _lives(memory, **more):
-    facts = dict.fromkeys(("goal", "found", "visited", "waits", "rewards"))
-    return readouts.Lives(memory=memory, **(facts | more))
-
-
-def test_changes_of_slots_by_hand():
-    memory = np.zeros((3, 1, 2, 2))
-    memory[:, 0, 0] = [[3, 4], [3, 4], [6, 8]]
-    memory[:, 0, 1] = [[0, 2], [0, 1], [0, 1]]
-    np.testing.assert_allclose(readouts.changes(_lives(memory))[:, 0], [[0, 0.5], [1, 0]])
-
-
-def test_a_goal_is_read_from_a_memory_that_holds_it_and_from_no_other():
-    rng = np.random.default_rng(0)
-    goal = rng.integers(9, size=(400, 2))
-    is_train = np.arange(400) < 300
-    holds = np.concatenate([goal, rng.normal(size=(400, 2))], 1).reshape(1, 400, 2, 2)
-    noise = rng.normal(size=(1, 400, 2, 2))
-    found = np.ones((1, 400), bool)
-    right = readouts.read_goal(_lives(holds, goal=goal, found=found), is_train, 0)
-    assert right["lives"] == 100
-    assert right["exact"] > 0.95
-    wrong = readouts.read_goal(_lives(noise, goal=goal, found=found), is_train, 0)
-    assert wrong["exact"] < 0.1
-    assert readouts.read_goal(_lives(holds, goal=goal, found=~found), is_train, 0) is None
-    visited = rng.random((1, 400, 4)) < 0.3
-    told = readouts.read_visited(
-        _lives(visited.reshape(1, 400, 2, 2) * 1.0, visited=visited), is_train, 0
-    )
-    assert told["balanced"] > 0.95
-    blind = readouts.read_visited(_lives(noise, visited=visited), is_train, 0)
-    assert abs(blind["balanced"] - 0.5) < 0.1
-
-
-@pytest.mark.timeout(120)
-def test_lives_are_those_of_a_rollout(debug_config, monkeypatch):
-    monkeypatch.setattr(readouts, "_NUM_COMPRESSIONS", 5)
-    room = {"reward": "first_visit", "grid_size": 3, "horizon": 15, "wait": 30}
-    config = override(debug_config, env=room, model={"memory_update": "slot_gate"})
-    policy, params = make_model(config)
-    env = make_env(config.env)
-    tasks = np.asarray(tasks_of(env))
-    lives = readouts.live(policy, params, env, tasks, 0.1)
-    length = policy.compress_length
-    assert lives.memory.shape[:2] == (5, 9)
-    assert lives.visited.shape == (5, 9, 9)
-    assert (np.diff(lives.visited.sum(-1), axis=0) >= 0).all()
-    assert (np.diff(lives.found.astype(int), axis=0) >= 0).all()
-    assert lives.found.any() and not lives.found.all()
-    keys = jax.random.split(jax.random.key(0), 9)
-    state = readouts.init_rollout(
-        policy, params, env, tasks, keys, np.zeros(9, bool), num_episodes=1
-    )
-    state = make_rollout(policy, env, smoothing=0.1, num_steps=3 * length)(params, state)
-    assert int(state.acting.window.num_compressions) == 2
-    memory = jax.tree.leaves(state.acting.window.memory)[0]
-    np.testing.assert_allclose(lives.memory[1], memory, atol=1e-5)
-    # What was compressed are 2 * length tokens; the last of them tells of the step before.
-    steps = np.asarray(state.tally.wait.steps_to_reward)[:, 0]
-    ended = np.asarray(state.tally.lengths)[:, 0]
-    known = (steps > 0) & (ended > 2 * length)  # The first episode told it, or not yet.
-    assert known.any()
-    np.testing.assert_array_equal(lives.found[1][known], steps[known] < 2 * length)
+def test_a_memory_that_forgets_is_read_only_while_it_knows(monkeypatch):
+    monkeypatch.setattr(readouts, "_SHOWN", (1, 3))
+    rng, size = np.random.default_rng(0), 400
+    goal = rng.integers(3, size=(size, 2))
+    # Everybody is paid in the second of nine steps, on the goal, and walks on elsewhere.
+    obs = rng.integers(3, size=(10, size, 2))
+    obs[2] = goal
+    reward = np.zeros((9, size))
+    reward[1] = 1
+    transition = Transition(obs[:-1], reward, reward, obs[1:], reward > 5)
+    one_of = (goal[..., None] == np.arange(3)).reshape(size, 2, 3)
+    latents = np.stack([0 * one_of, one_of, one_of, rng.normal(size=one_of.shape)])
+    lives = Lives(transition, reward > 5, None, None, latents, None)
+    is_train = np.arange(size) < 300
+    judged = readouts.judge_by_age(lives, is_train, Room(3, 3, True), length=3)
+    assert set(judged) == {1, 3}
+    assert judged[1]["lives"] == judged[3]["lives"] == 100
+    assert judged[1]["goal"] > 0.95 and judged[3]["goal"] < 0.3

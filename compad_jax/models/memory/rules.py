@@ -2,7 +2,8 @@
 
 All but `NoMemory` keep n_latent vectors m_i and let a compressor make a candidate c_i for each
 (`memory/compressor.py`); they differ in how the two become the new memory. In the equations,
-[x | y] is a concatenation and s() the logistic sigmoid.
+[x | y] is a concatenation and s() the logistic sigmoid. Gates are sown for those who
+watch them, see `models.act.find_gates`.
 """
 
 from typing import Any
@@ -92,6 +93,7 @@ class MultiplicativeMemory(ReplaceMemory):
         """(m, c) -> m', all [B, M, D]."""
         both = jnp.concatenate([memory, candidate], axis=-1)
         gate = nn.sigmoid(nn.Dense(memory.shape[-1], dtype=self.dtype, name="gate")(both))
+        self.sow("intermediates", "opened", gate)
         return gate * candidate + (1 - gate) * memory
 
 
@@ -113,6 +115,7 @@ class GruMemory(ReplaceMemory):
         reset, gate = jnp.split(gates, 2, axis=-1)
         both = jnp.concatenate([reset * memory, candidate], axis=-1)
         hidden = jnp.tanh(nn.Dense(width, dtype=self.dtype, name="hidden")(both))
+        self.sow("intermediates", "opened", gate)
         return (1 - gate) * memory + gate * hidden
 
 
@@ -129,6 +132,7 @@ class SlotGateMemory(ReplaceMemory):
         both = jnp.concatenate([memory, candidate], axis=-1)
         share = nn.sigmoid(nn.Dense(1, dtype=self.dtype, name="gate")(both))
         gate = jnp.clip(2 * share - 0.5, 0, 1)
+        self.sow("intermediates", "opened", gate)
         return gate * candidate + (1 - gate) * memory
 
 
