@@ -1,4 +1,4 @@
-"""Writes the generated parts of the pages, from results files alone.
+"""Writes the generated parts of the pages, from files alone: nothing is run.
 
     python -m experiments.docs_tables
 
@@ -20,6 +20,9 @@ write it. The kinds:
     bench     a table of the benchmark on a CPU; NAME is one of `benchmarks.tables.BLOCKS`
     gpu       likewise, on a GPU
     long      likewise, of its suite `long` alone
+
+Two kinds read no results: `settings` lists all settings, `schema` the fields of
+`docs/NAME.schema.json`.
 """
 
 import glob
@@ -33,8 +36,10 @@ from benchmarks.tricks import tricks_table
 from compad_jax.backend.files import parse_json, write_text
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
+from compad_jax.config.help import settings_tables
 from compad_jax.reports.wording import Summary
 from experiments import evaluation_tables
+from experiments.schema_table import schema_table
 
 PAGES = (
     "README.md",
@@ -42,6 +47,8 @@ PAGES = (
     "docs/performance.md",
     "docs/reliability.md",
     "docs/results.md",
+    "docs/settings.md",
+    "docs/summary.md",
     "docs/why_it_failed.md",
 )
 BENCH, GPU_BENCH = "results/bench/cpu.json", "results/bench/gpu.json"
@@ -69,6 +76,8 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "phases": _of_evaluations(evaluation_tables.phases),
     "cost": _of_evaluations(evaluation_tables.cost),
     "tricks": lambda name: tricks_table(_parse(f"results/{name}_tricks.json")),
+    "settings": lambda name: settings_tables(),
+    "schema": lambda name: schema_table(_parse(f"docs/{name}.schema.json")),
 }
 
 

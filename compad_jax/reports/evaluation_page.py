@@ -11,7 +11,9 @@ from compad_jax.reports.figures import save_learning_curve
 from compad_jax.reports.finished_runs import load
 from compad_jax.reports.tables import html_table, text_table
 from compad_jax.reports.wording import Summary, title_of
+from compad_jax.training.metrics_log import Board
 
+_FIGURE = "learning_curve.png"
 _OUTCOME = {True: "pass", False: "FAIL", None: "not measured"}
 _IMPOSSIBLE = "FAIL, as it must: the floor is above the target"
 _PAGE = """<!doctype html>
@@ -31,10 +33,22 @@ th, td {{ padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid #8884; }}
 
 
 def publish(directories: Sequence[str]) -> None:
-    """Writes the report of each evaluation, then prints one table and where to look."""
+    """Writes the report of each evaluation, then prints one table and where to look.
+
+    The learning curves are also shown in the TensorBoard of their run.
+
+    Args:
+        directories: of evaluations, each in `eval/` of its run directory.
+    """
+    summaries = []
     for directory in directories:
         write_report(directory)
-    print(text_table([load(directory)[0] for directory in directories]))
+        summaries.append(load(directory)[0])
+        workdir, name = os.path.dirname(os.path.dirname(directory)), os.path.basename(directory)
+        with Board(workdir) as board:
+            figure = os.path.join(directory, _FIGURE)
+            board.add_png(f"evaluation/{name}/learning_curve", figure, summaries[-1]["step"])
+    print(text_table(summaries))
     for directory in directories:
         print(os.path.join(directory, "report.html"))
 
@@ -49,7 +63,7 @@ def write_report(directory: str) -> None:
         ConfigError: no readable evaluation is there.
     """
     summary, curve = load(directory)
-    figure = os.path.join(directory, "learning_curve.png")
+    figure = os.path.join(directory, _FIGURE)
     save_learning_curve((summary, curve), figure)
     sections = {
         "Result": [{"": name, "value": value} for name, value in _headline(summary).items()],

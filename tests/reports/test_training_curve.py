@@ -6,6 +6,7 @@ import json
 import pytest
 
 from compad_jax.reports.training_curve import training_curve, write_training_curve
+from tests.evaluation_files import images_of
 
 
 def _line(step, loss, **more):
@@ -37,7 +38,10 @@ def test_files(tmp_path, returns):
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["10", "20"]
     assert ("validation_return_greedy" in rows[0]) == bool(returns)
-    assert (tmp_path / "training_curve.png").stat().st_size > 5_000
+    picture = (tmp_path / "training_curve.png").read_bytes()
+    assert len(picture) > 5_000
+    size = (1200, 540) if returns else (675, 540)
+    assert images_of(tmp_path) == {"training_curve": [(20, picture, *size)]}
 
 
 def test_nothing_measured_leaves_no_file(tmp_path):
