@@ -187,12 +187,23 @@ def check_summary(summary):
 
 def images_of(run):
     """{tag: [(step, PNG bytes, width, height)]} as TensorBoard shows them."""
-    events = EventAccumulator(os.path.join(run, "tensorboard"))
-    events.Reload()
+    events = _events_of(run)
     return {
         tag: [(x.step, x.encoded_image_string, x.width, x.height) for x in events.Images(tag)]
         for tag in events.Tags()["images"]
     }
+
+
+def cards_of(run):
+    """[(step, Markdown)] of the cards of a run, as TensorBoard shows them."""
+    events, tag = _events_of(run), "run/text_summary"
+    cards = events.Tensors(tag) if tag in events.Tags()["tensors"] else []
+    return [(x.step, x.tensor_proto.string_val[0].decode()) for x in cards]
+
+
+def _events_of(run):
+    events = EventAccumulator(os.path.join(run, "tensorboard"), purge_orphaned_data=True)
+    return events.Reload()
 
 
 def check_picture(path, size=None):

@@ -1,21 +1,11 @@
 """The card of a run in TensorBoard."""
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from compad_jax.backend import processes
 from compad_jax.config import from_dict
 from compad_jax.training import run_card
 from compad_jax.training.metrics_log import MetricsLogger
 from compad_jax.training.run_card import log_card
-
-
-def _cards(workdir):
-    events = EventAccumulator(f"{workdir}/tensorboard", purge_orphaned_data=True)
-    events.Reload()
-    if "run/text_summary" not in events.Tags()["tensors"]:
-        return []
-    cards = events.Tensors("run/text_summary")
-    return [(card.step, card.tensor_proto.string_val[0].decode()) for card in cards]
+from tests.evaluation_files import cards_of
 
 
 def test_a_card_says_what_is_not_the_default(tmp_path, monkeypatch):
@@ -23,7 +13,7 @@ def test_a_card_says_what_is_not_the_default(tmp_path, monkeypatch):
     monkeypatch.setattr(run_card.provenance, "describe_commit", lambda: None)
     config = from_dict({"env": {"grid_size": 5}, "optimizer": {"name": "muon", "lr": 1e-3}})
     log_card(str(tmp_path), config, 12_345, step=0)
-    assert _cards(tmp_path) == [
+    assert cards_of(tmp_path) == [
         (
             0,
             "| | |\n| --- | --- |\n| parameters | 12,345 |\n| hardware | a \\| b |\n"
@@ -37,7 +27,7 @@ def test_going_on_adds_a_card_and_keeps_the_first(tmp_path):
         log_card(str(tmp_path), from_dict({}), 1, step)
         with MetricsLogger(str(tmp_path), step) as logger:
             logger.write(step + 20, {"loss": 1.0})
-    assert [step for step, _ in _cards(tmp_path)] == [0, 20]
+    assert [step for step, _ in cards_of(tmp_path)] == [0, 20]
 
 
 def test_only_process_0_writes_it(tmp_path, monkeypatch):
