@@ -28,9 +28,12 @@ class History(NamedTuple):
     """The life of one learner, or of many with leading axes."""
 
     transition: Transition  # [..., T]
-    log_probs: jax.Array | None  # float [..., T, A], the policy to be imitated, if known.
+    # float [..., T, A], the policy to be imitated, if known.
+    log_probs: jax.Array | None = None
     # int [..., T], actions to be imitated; None: those that were taken.
     target: jax.Array | None = None
+    # int [...], steps of each history, in [1, T]; what follows is padding. None: all T.
+    length: jax.Array | None = None
 
     @property
     def log_prob(self) -> jax.Array:

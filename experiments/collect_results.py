@@ -12,12 +12,15 @@ import argparse
 import os
 from typing import Any
 
+import numpy as np
+
 from compad_jax.backend.files import write_json
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.finished_runs import load_run
 
 Summary = dict[str, Any]
+_LONG = 1000  # Episodes.
 _LEFT_OUT = ("per_task", "criteria")
 
 
@@ -30,20 +33,28 @@ def collect(runs: list[str], split: str = "held_out") -> list[Summary]:
 
     Returns:
         The contents of each `summary.json` without `per_task` and `criteria`, and with
-        `worst_task` and, where it was measured, `timing`.
+        `worst_task` and, where it was measured, `timing`; of long lives `fraction_of_tenths`.
 
     Raises:
         ConfigError: a run has no readable evaluation, or none on this split.
     """
-    chosen = [(run, s) for run in runs for s, _ in load_run(run) if s["split"] == split]
+    chosen = [(run, *e) for run in runs for e in load_run(run) if e[0]["split"] == split]
     for run in runs:
-        if run not in dict(chosen):
+        if run not in {row[0] for row in chosen}:
             raise ConfigError(f"{run}: no evaluation on {split} tasks")
     return [
         {key: value for key, value in summary.items() if key not in _LEFT_OUT}
         | {"run": os.path.basename(os.path.normpath(run)), "worst_task": worst_task(summary)}
-        for run, summary in chosen
+        | tenths(curve)
+        for run, summary, curve in chosen
     ]
+
+
+def tenths(curve: np.ndarray) -> Summary:
+    """Of long lives, the mean share of the optimum in each tenth, as `fraction_of_tenths`."""
+    if len(curve) < _LONG or np.isnan(curve["fraction"]).any():
+        return {}
+    return {"fraction_of_tenths": [float(x.mean()) for x in np.array_split(curve["fraction"], 10)]}
 
 
 def worst_task(summary: Summary) -> Summary:

@@ -11,6 +11,7 @@ write it. The kinds:
     returns   an evaluation a row: shares of the optimum
     rewards   a training a row: rewards of sampled actions in each goal
     rooms     an evaluation a row: its grid, horizon and split
+    lives     an evaluation a row: each tenth of a long life against the best one
     splits    a run a row, over training seeds and splits, and their mean
     tasks     an evaluation a row, of any environment; without an optimum its returns
     recalls   an evaluation a row, of a bandit with a wait: regrets after it
@@ -44,6 +45,7 @@ from experiments.schema_table import schema_table
 PAGES = (
     "README.md",
     "docs/design.md",
+    "docs/own_environments.md",
     "docs/performance.md",
     "docs/reliability.md",
     "docs/results.md",
@@ -70,6 +72,7 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "returns": _of_evaluations(evaluation_tables.returns),
     "rewards": _of_evaluations(evaluation_tables.rewards),
     "rooms": _of_evaluations(evaluation_tables.rooms),
+    "lives": _of_evaluations(evaluation_tables.lives),
     "splits": _of_evaluations(evaluation_tables.splits),
     "tasks": _of_evaluations(evaluation_tables.tasks),
     "recalls": _of_evaluations(evaluation_tables.recalls),

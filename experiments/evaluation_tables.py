@@ -71,6 +71,30 @@ def rooms(summaries: Sequence[Summary]) -> str:
     )
 
 
+def lives(summaries: Sequence[Summary]) -> str:
+    """A line a long life: does it stay as good as it was at its best?"""
+    rows = []
+    for summary in summaries:
+        tenths = summary["fraction_of_tenths"]
+        rows.append(
+            {
+                "agent": summary["run"],
+                "grid": summary["config"]["env"]["grid_size"],
+                "acting": ACTING[summary["action_selection"]],
+                "lives": summary["num_tasks"] * summary["num_seeds"],
+                "steps of each": f"{summary['num_episodes'] * summary['horizon']:,}",
+                "compressions": f"{summary['num_compressions']:,}",
+                "first tenth": f"{percent(tenths[0])}%",
+                "best tenth": f"{percent(max(tenths))}%",
+                "last tenth": f"{percent(tenths[-1])}%",
+                "last / best": f"{tenths[-1] / max(tenths):.3f}",
+                "steps/s": f"{summary['env_steps_per_second']:,.0f}",
+            }
+        )
+    where = ", ".join(dict.fromkeys(f"{s['commit']}; {s['hardware']}" for s in summaries))
+    return f"{markdown_table(rows)}\n\nHeld-out tasks; commit {where}."
+
+
 def splits(summaries: Sequence[Summary]) -> str:
     """A line a run, greedy and sampled, and a last one with the mean of all runs.
 

@@ -146,6 +146,27 @@ MUTATIONS = (
         ("tests/histories/test_streaming.py",),
     ),
     Mutation(
+        "windows go on after the end of a history",
+        "compad_jax/histories/sampler.py",
+        "return dataset.length[row]",
+        "return dataset.transition.action.shape[1]",
+        ("tests/histories/test_sampler.py",),
+    ),
+    Mutation(
+        "reset states pass for final ones",
+        "compad_jax/histories/own.py",
+        "    ends.judge()\n",
+        "",
+        ("tests/histories/test_import.py",),
+    ),
+    Mutation(
+        "rewards are not compared with the task's",
+        "compad_jax/histories/replay.py",
+        "(stored.reward != 0) & ~is_close",
+        "False",
+        ("tests/histories/test_import.py",),
+    ),
+    Mutation(
         "what is missing in a store is read as zeros",
         "compad_jax/histories/store_arrays.py",
         '"fill_missing_data_reads": False',

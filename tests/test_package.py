@@ -5,9 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import compad_jax
+from compad_jax import envs
+from compad_jax.config import from_dict
+from compad_jax.histories.collection import load_histories
 
 _ROOT = Path(__file__).parents[1]
 _EXAMPLES = _ROOT / "docs" / "examples"
@@ -104,3 +108,48 @@ def test_examples_run_from_outside(site, tmp_path, name):
     assert "greedy" in printed and "report.html" in printed
     (run,) = (tmp_path / "runs").iterdir()
     assert len(list(run.glob("eval/*/summary.json"))) == 2
+
+
+def _small_own_histories():
+    """The example as it stands, but for sizes."""
+    text = (_EXAMPLES / "own_histories.py").read_text(encoding="utf-8")
+    for old, new in (
+        ("NUM_EPISODES = 20, 9", "NUM_EPISODES = 2, 6"),
+        ('"lr": 0.012', '"lr": 0.012, "num_warmup_steps": 2'),
+        ('{"train_timesteps": 160}', '{"train_timesteps": 20, "quick_compile": True}'),
+        ('{"num_episodes": 30}', '{"num_episodes": 2, "num_seeds": 1}'),
+        ("values |= {", 'values |= {"model": {"n_latent": 0, "tf_n_layer": 1}}\nvalues |= {'),
+    ):
+        assert old in text
+        text = text.replace(old, new, 1)
+    return text
+
+
+def _execute(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(envs, "_FACTORIES", {**envs._FACTORIES})
+    names = {"__name__": "example"}
+    exec(compile(text, "own_histories.py", "exec"), names)
+    return names
+
+
+def test_own_histories_are_made_and_fit_the_environment(tmp_path, monkeypatch, capsys):
+    """The example up to its training: both of its corridors are one."""
+    text, _ = _small_own_histories().split("compad_jax.train(")
+    names = _execute(text, tmp_path, monkeypatch)
+    printed = capsys.readouterr().out
+    assert "21 tasks x 2 histories of at most 180 steps" in printed
+    assert "every step is what corridor does" in printed
+    config = from_dict(names["values"])
+    history = load_histories(config)
+    assert history.length.tolist() == [[180, 150]] * 21
+    life = names["lives"][20][1].transition
+    np.testing.assert_array_equal(history.transition.obs[20, 1, :150, 0], life.obs)
+    np.testing.assert_array_equal(history.transition.reward[20, 1, :150], life.reward)
+
+
+@pytest.mark.slow
+def test_own_histories_are_trained_on_and_evaluated(tmp_path, monkeypatch, capsys):
+    _execute(_small_own_histories(), tmp_path, monkeypatch)
+    assert "report.html" in capsys.readouterr().out
+    assert len(list((tmp_path / "runs").glob("corridor/eval/*/summary.json"))) == 2

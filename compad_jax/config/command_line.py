@@ -95,7 +95,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
     """Loads a config file.
 
     Args:
-        path: file that defines `get_config() -> ConfigDict`.
+        path: file that defines `get_config() -> ConfigDict`; empty: all settings are defaults.
         overrides: `group.field=value` strings.
 
     Returns:
@@ -104,10 +104,11 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: anything wrong with the file or an override.
     """
-    return parse_arguments(["", "--config", path, *(f"--config.{o}" for o in overrides)]).config
+    words = ["", *(["--config", path] if path else []), *(f"--config.{o}" for o in overrides)]
+    return parse_arguments(words, needs_file=bool(path)).config
 
 
-def parse_arguments(argv: Sequence[str]) -> Arguments:
+def parse_arguments(argv: Sequence[str], *, needs_file: bool = True) -> Arguments:
     """Parses the command line.
 
     Args:
@@ -115,6 +116,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
             `--workdir DIR`, `--init_from DIR` (for `--config.train.init_from`);
             `--checkpoint NAME` instead of a file, for an agent or run that is there;
             `--stopped_exit_code N`; or `--compare DIR DIR ...`.
+        needs_file: refuse settings that stand in no file.
 
     Returns:
         The settings and the working directory, by default `runs/` plus the name of the
@@ -158,7 +160,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         return Arguments(Config(), os.path.expanduser(parser.workdir), compare=runs)
     if positional:
         raise ConfigError(_stray(positional[0], rest))
-    if not path and not folder:
+    if needs_file and not path and not folder:
         raise ConfigError("--config FILE is missing, for example --config configs/small.py")
     config = from_dict((overridden.value or values).to_dict())
     workdir = os.path.expanduser(parser.workdir)

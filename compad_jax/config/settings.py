@@ -141,7 +141,8 @@ class PpoConfig:
 class SourceConfig:
     """The reinforcement-learning algorithm whose learning is distilled."""
 
-    name: str = "mbie_eb"  # The algorithm, see compad_jax/sources/.
+    # The algorithm, see compad_jax/sources/; imported: none, data.dir holds histories of others.
+    name: str = "mbie_eb"
     num_streams: Count = 60  # Histories of a task.
     num_steps: Count = 400  # Environment steps of a history.
     # What is imitated: the actions taken, or in their place optimal ones, which only who knows

@@ -15,10 +15,11 @@ from compad_jax.backend.progress_bar import progress_bar
 from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError, require
 from compad_jax.envs import make_env
-from compad_jax.envs.protocol import Discrete, Env, GuidedEnv
+from compad_jax.envs.protocol import Env, GuidedEnv
 from compad_jax.envs.split import choose_tasks
 from compad_jax.histories.store import (
     ADVICE,
+    IMPORTED,
     Origin,
     Store,
     hash_store,
@@ -27,7 +28,12 @@ from compad_jax.histories.store import (
     store_settings,
 )
 from compad_jax.histories.store_arrays import Layout
-from compad_jax.histories.store_writer import only_one_program, share_of_tasks, write_parts
+from compad_jax.histories.store_writer import (
+    make_layouts,
+    only_one_program,
+    share_of_tasks,
+    write_parts,
+)
 from compad_jax.histories.validate import find_mistake
 from compad_jax.sources import make_source
 from compad_jax.sources.actions import draw_action
@@ -69,6 +75,8 @@ def load_histories_and_hash(config: Config, tasks: np.ndarray | None = None) -> 
 
 def open_histories(config: Config) -> tuple[Store, str]:
     """Opens the store of the settings, made first if there is none; returns also its place."""
+    if config.source.name == IMPORTED:
+        return _open_imported(config)
     learn, num_tasks = make_learner(config)
     origin = Origin(store_settings(config), program_hash(learn))
     directory = store_directory(config, origin)
@@ -77,6 +85,26 @@ def open_histories(config: Config) -> tuple[Store, str]:
             if not is_there:
                 _make_store(config, directory, origin, num_tasks)
     return Store(directory, origin), directory
+
+
+def _open_imported(config: Config) -> tuple[Store, str]:
+    """As `open_histories`, of a store that `histories.write` or an importer has made."""
+    directory = config.data.dir
+    require(bool(directory), f"source.name={IMPORTED!r}: name their store by --config.data.dir")
+    return Store(directory, Origin(store_settings(config), IMPORTED)), directory
+
+
+def check_source(config: Config) -> int:
+    """The number of tasks, G; a ConfigError if the settings can have no histories."""
+    if config.source.name != IMPORTED:
+        return make_learner(config)[1]
+    _open_imported(config)
+    return len(choose_tasks(make_env(config.env).num_tasks, config.env.num_tasks))
+
+
+def has_lengths(config: Config) -> bool:
+    """Whether histories differ in length; those that a source of ours makes do not."""
+    return config.source.name == IMPORTED and _open_imported(config)[0].has("length")
 
 
 def _make_store(config: Config, directory: str, origin: Origin, num_tasks: int) -> None:
@@ -101,21 +129,10 @@ def _checked(config: Config, parts: Iterable[History]) -> Iterator[History]:
 
 
 def _store_layouts(config: Config, num_tasks: int) -> dict[str, Layout]:
-    """Shapes and types of the arrays of a store; integers as small as the environment allows."""
-    spec = make_env(config.env).spec
+    """Shapes and types of the arrays of the store that is to be made."""
     learn, _ = make_learner(config)
     one_task = jax.eval_shape(learn, jax.ShapeDtypeStruct((), jnp.int32))
-    sizes = spec.obs_space.sizes if isinstance(spec.obs_space, Discrete) else (1,)
-    bounds = {"action": spec.num_actions, "target": spec.num_actions}
-    bounds |= dict.fromkeys(("obs", "next_obs"), max(sizes))
-
-    def layout(name: str, array: Any) -> Layout:
-        is_small = name in bounds and jnp.issubdtype(array.dtype, jnp.integer)
-        dtype = np.min_scalar_type(-bounds[name]) if is_small else array.dtype
-        return Layout([num_tasks, *array.shape], str(dtype))
-
-    arrays = one_task.transition._asdict() | one_task._replace(transition=None)._asdict()
-    return {name: layout(name, x) for name, x in arrays.items() if x is not None}
+    return make_layouts(one_task, num_tasks, make_env(config.env).spec)
 
 
 def make_learner(config: Config) -> tuple[Callable[[jax.Array], History], int]:

@@ -26,6 +26,7 @@ class Dataset(NamedTuple):
     floor: jax.Array  # float [rows, T], lowest expected loss in nats; NaN: not known.
     task: jax.Array  # int [rows], index of the task.
     num_rows: jax.Array  # int [], histories; rows beyond them only fill the devices.
+    length: jax.Array | None = None  # int [rows], steps of each history; None: all T.
 
 
 def is_informative(log_probs: jax.Array) -> jax.Array:
@@ -80,7 +81,7 @@ def make_datasets(
         placed, task = _put(rows, mesh)
         count: Any = np.int32(num_rows)
         count = sharding.place(count, sharding.replicated(mesh)) if mesh else jnp.asarray(count)
-        return Dataset(*describe(placed), task, count)
+        return Dataset(*describe(placed), task, count, placed.length)
 
     return {name: place(tasks) for name, tasks in parts.items()}
 
@@ -107,7 +108,7 @@ def make_place_windows(
         )
         count = np.full(len(task), num_rows, np.int32)
         counts = sharding.place(count, sharding.replicated(mesh))
-        return Dataset(*describe(placed), tasks, counts)
+        return Dataset(*describe(placed), tasks, counts, placed.length)
 
     return place
 
@@ -122,7 +123,7 @@ def _describer(
     )
 
     def fields(history: History) -> tuple[Transition, jax.Array, jax.Array, jax.Array]:
-        transition, log_probs, target = history
+        transition, log_probs, target, _ = history
         action = transition.action
         if log_probs is not None:
             known = describe(log_probs)
@@ -136,7 +137,12 @@ def _describer(
 
 
 def dataset_shapes(
-    config: Config, spec: EnvSpec, num_tasks: int, mesh: Mesh | None = None
+    config: Config,
+    spec: EnvSpec,
+    num_tasks: int,
+    mesh: Mesh | None = None,
+    *,
+    has_lengths: bool = False,
 ) -> Dataset:
     """What a training step takes, all but the values.
 
@@ -145,6 +151,7 @@ def dataset_shapes(
         spec: of the environment.
         num_tasks: that are trained on.
         mesh: the devices; None: the first one.
+        has_lengths: whether histories differ in length.
 
     Returns:
         As by `make_datasets`; with `data.streamed`, as by the function of `make_place_windows`.
@@ -164,8 +171,9 @@ def dataset_shapes(
     action, reward, flag = (array(dtype, *steps) for dtype in (jnp.int32, jnp.float32, jnp.bool_))
     whole = mesh and sharding.replicated(mesh)
     count: Any = jax.ShapeDtypeStruct(rows[:-1], jnp.int32, sharding=whole)
-    transition = Transition(obs, action, reward, obs, flag)
-    return Dataset(transition, action, flag, reward, array(jnp.int32, *rows), count)
+    transition, task = Transition(obs, action, reward, obs, flag), array(jnp.int32, *rows)
+    length = task if has_lengths else None
+    return Dataset(transition, action, flag, reward, task, count, length)
 
 
 def tasks_of_process(parts: Mapping[str, np.ndarray], num_streams: int, mesh: Mesh) -> np.ndarray:

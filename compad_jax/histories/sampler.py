@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -79,7 +79,8 @@ def sample_segments(
 
     A window may be drawn up to half its length beyond either end and is then moved inside.
     Otherwise the ends would hardly be trained: the first step of a history, where acting
-    begins, stands in one of its windows only.
+    begins, stands in one of its windows only. Of a history that is shorter than the window, the
+    window has all steps, and the rest is masked.
 
     Args:
         key: PRNG key, consumed.
@@ -100,7 +101,7 @@ def _sample_window(
     row: jax.Array, uniform: jax.Array, dataset: Dataset, plan: SegmentPlan
 ) -> Segments:
     """One window of one history, [S, L], by 2 + S numbers in [0, 1)."""
-    num_steps = dataset.transition.action.shape[1]
+    num_steps = _num_steps(dataset, row)
     low, high = jnp.array(plan.min_lengths), jnp.array(plan.max_lengths)
     lengths, start = low, jnp.zeros((), jnp.int32)
     # What can only be one number is not drawn: the compiler would not know that it is one.
@@ -108,9 +109,18 @@ def _sample_window(
         lengths += _below(uniform[2:], high - low + 1)
     if not plan.whole_history:
         last_start, beyond = num_steps - lengths.sum(), lengths.sum() // 2
+        if dataset.length is not None:  # A history may be shorter than the window.
+            last_start = jnp.maximum(last_start, 0)
         start = _below(uniform[1], last_start + 1 + 2 * beyond) - beyond
         start = jnp.clip(start, 0, last_start)
     return cut_segments(dataset, row, start, lengths, max_length=max(plan.max_lengths))
+
+
+def _num_steps(dataset: Dataset, row: jax.Array) -> Any:
+    """Steps of a history: an int where all have equally many, so that masks are constants."""
+    if dataset.length is None:
+        return dataset.transition.action.shape[1]
+    return dataset.length[row]
 
 
 def _below(uniform: jax.Array, size: jax.Array | int) -> jax.Array:
@@ -134,7 +144,7 @@ def cut_segments(
         Segments [S, L].
     """
     chex.assert_rank([row, start, lengths], [0, 0, 1])
-    num_steps = dataset.transition.action.shape[1]
+    num_steps = _num_steps(dataset, row)
     first = start + jnp.cumsum(lengths) - lengths
     offset = jnp.arange(max_length)
     step = first[:, None] + offset

@@ -17,8 +17,10 @@ from compad_jax.types import History, Transition
 
 _VERSION = 3  # Of the format; stores of another one are refused.
 _MANIFEST = "manifest.json"
-_OPTIONAL = ("log_probs", "target")  # Arrays that a history may lack.
+_OPTIONAL = ("log_probs", "target", "length")  # Arrays that a history may lack.
+IMPORTED = "imported"  # `source.name` of histories that others have made, see `own.write`.
 ADVICE = "delete it, or name another --config.data.dir"  # Only where our manifest is.
+_IMPORT_ADVICE = "set them so, import again, or name another --config.data.dir"
 
 
 class Origin(NamedTuple):
@@ -33,6 +35,9 @@ def store_settings(config: Config) -> dict[str, Any]:
     env, source = to_dict(config.env), to_dict(config.source)
     for name in ("split_seed", "train_env_ratio", "validation_ratio"):
         del env[name]
+    if config.source.name == IMPORTED:
+        names = ("name", "num_streams", "num_steps", "target")
+        return {"env": env, "source": {name: source[name] for name in names}}
     own = source.pop(config.source.name, {})
     source = {k: v for k, v in source.items() if not isinstance(v, dict)}
     return {"env": env, "source": source | {config.source.name: own}}
@@ -67,7 +72,8 @@ class Store:
             OSError: it must not be read.
         """
         manifest = _read_manifest(directory)
-        require_equal(directory, manifest["settings"], origin.settings, ADVICE)
+        advice = _IMPORT_ADVICE if origin.program == IMPORTED else ADVICE
+        require_equal(directory, manifest["settings"], origin.settings, advice)
         require(
             manifest["program"] == origin.program,
             f"{directory}: made by other code with the same settings: the environment, the source "
@@ -78,6 +84,15 @@ class Store:
         missing = sorted({*Transition._fields, *_OPTIONAL} ^ names)
         require(not missing, f"{directory}: {', '.join(missing)}: missing or unknown; {ADVICE}")
         self._directory, self._entries = directory, manifest["arrays"]
+
+    @property
+    def num_tasks(self) -> int:
+        """G."""
+        return len(self._entries["action"]["sha256"])
+
+    def has(self, name: str) -> bool:
+        """Whether the histories have an optional array: log_probs, target or length."""
+        return name in self._entries
 
     def read(self, tasks: np.ndarray | None = None) -> History:
         """Reads and verifies tasks.
@@ -144,6 +159,12 @@ def hash_store(directory: str) -> str:
     """
     text = json.dumps(_read_manifest(directory)["arrays"], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_origin(directory: str) -> Origin:
+    """What made a store, as it says itself; a ConfigError if no store is there."""
+    manifest = _read_manifest(directory)
+    return Origin(manifest["settings"], manifest["program"])
 
 
 def write_manifest(directory: str, entries: dict[str, dict[str, Any]], origin: Origin) -> None:

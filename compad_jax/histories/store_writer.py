@@ -4,11 +4,13 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from compad_jax.backend import files, processes
 from compad_jax.backend.ownership import owned
+from compad_jax.envs.protocol import Discrete, EnvSpec
 from compad_jax.histories.store import Origin, to_arrays, write_manifest
 from compad_jax.histories.store_arrays import (
     Layout,
@@ -54,6 +56,31 @@ def making(directory: str) -> Iterator[None]:
             if files.is_temporary_of(os.path.basename(directory), name):
                 shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
         yield
+
+
+def make_layouts(one_task: History, num_tasks: int, spec: EnvSpec) -> dict[str, Layout]:
+    """Shapes and types of the arrays of a store; integers as small as the environment allows.
+
+    Args:
+        one_task: arrays, or their shapes and types, [R, T, ...].
+        num_tasks: G.
+        spec: of the environment.
+
+    Returns:
+        The layouts by name, those of the arrays that `one_task` has.
+    """
+    sizes = spec.obs_space.sizes if isinstance(spec.obs_space, Discrete) else (1,)
+    bounds = {"action": spec.num_actions, "target": spec.num_actions}
+    bounds |= dict.fromkeys(("obs", "next_obs"), max(sizes))
+
+    def layout(name: str, array: Any) -> Layout:
+        is_small = name in bounds and np.issubdtype(array.dtype, np.integer)
+        dtype = np.min_scalar_type(-bounds[name]) if is_small else array.dtype
+        return Layout([num_tasks, *array.shape], str(dtype))
+
+    arrays = one_task._asdict()
+    arrays = arrays.pop("transition")._asdict() | arrays
+    return {name: layout(name, x) for name, x in arrays.items() if x is not None}
 
 
 def write_store(directory: str, history: History, origin: Origin) -> None:

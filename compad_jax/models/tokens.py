@@ -69,6 +69,8 @@ def obs_features(obs: jax.Array, spec: EnvSpec) -> jax.Array:
     space = spec.obs_space
     if not isinstance(space, Discrete):
         return scale(obs, np.asarray(space.low), np.asarray(space.high)) * 2 - 1
+    if len(set(space.sizes)) == 1:  # As below, in one gather: there may be hundreds.
+        return jnp.asarray(_value_features(space.sizes[0]))[obs].reshape(*obs.shape[:-1], -1)
     parts = [jnp.asarray(_value_features(n))[obs[..., i]] for i, n in enumerate(space.sizes)]
     return jnp.concatenate(parts, axis=-1)
 

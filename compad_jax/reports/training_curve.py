@@ -39,14 +39,16 @@ def write_training_curve(workdir: str) -> None:
     Args:
         workdir: run directory with `metrics.jsonl`.
     """
-    rows = training_curve(read_metrics(workdir))
+    metrics = read_metrics(workdir)
+    rows = training_curve(metrics)
     if not rows:
         return
     path = os.path.join(workdir, "training_curve")
     columns = list(rows[0])
     write_csv(f"{path}.csv", columns, [[row.get(name) for name in columns] for row in rows])
     with draw_in_style():
-        save_figure(_draw(rows), f"{path}.png")
+        has_floors = any(line.get("validation_floor") is not None for line in metrics)
+        save_figure(_draw(rows, has_floors), f"{path}.png")
     with Board(workdir) as board:
         board.add_png("training_curve", f"{path}.png", rows[-1]["step"])
 
@@ -73,12 +75,13 @@ def _difference(line: dict[str, Any], loss: str, floor: str) -> float | None:
     return None if high is None else high - (low or 0.0)
 
 
-def _draw(rows: list[dict[str, Any]]) -> Figure:
+def _draw(rows: list[dict[str, Any]], has_floors: bool) -> Figure:
     returns = [name for name in (*RETURNS, *PLAIN_RETURNS) if name in rows[0]]
     figure = Figure(figsize=(8, 3.6) if returns else (4.5, 3.6), layout="constrained")
     panels = figure.subplots(1, 2 if returns else 1, squeeze=False)[0]
     _draw_columns(panels[0], rows, list(_ABOVE_FLOOR))
-    panels[0].set(ylabel="Loss above its floor, nats", yscale="log")
+    label = "Loss above its floor, nats" if has_floors else "Loss, nats; no floor is known"
+    panels[0].set(ylabel=label, yscale="log")
     panels[0].yaxis.set_minor_formatter("{x:.2g}")
     panels[0].yaxis.set_major_formatter("{x:.2g}")
     if returns:

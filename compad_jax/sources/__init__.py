@@ -10,6 +10,7 @@ from compad_jax.config.checks import ConfigError
 from compad_jax.envs.protocol import Env
 from compad_jax.sources.mbie_eb import make_mbie_eb
 from compad_jax.sources.ppo import make_ppo
+from compad_jax.sources.random_actions import make_random_actions
 from compad_jax.sources.staged_search import make_staged_search
 from compad_jax.sources.thompson import make_thompson
 from compad_jax.sources.ucb import make_ucb
@@ -63,6 +64,7 @@ def _register(name: str, make: Callable[..., Source]) -> None:
     register_source(name, factory)
 
 
+register_source("random", make_random_actions)
 _register("mbie_eb", make_mbie_eb)
 _register("ppo", make_ppo)
 _register("staged_search", make_staged_search)

@@ -78,6 +78,7 @@ def _load_datasets_and_hash(
     if processes.count() > 1:
         tasks = tasks_of_process(parts, config.source.num_streams, mesh)
     history, store_hash = load_histories_and_hash(config, tasks)
+    _say_what_is_known(history.log_probs is not None)
     floor_fn = partial(loss_floor, smoothing=config.optimizer.label_smoothing)
     return make_datasets(history, parts, floor_fn, mesh, tasks), store_hash
 
@@ -85,6 +86,7 @@ def _load_datasets_and_hash(
 def _stream(config: Config, mesh: jax.sharding.Mesh, key: jax.Array) -> TrainingData:
     """As `load_data`, of histories that stay in their store."""
     store, directory = open_histories(config)
+    _say_what_is_known(store.has("log_probs"))
     parts, num_streams = _split(config), config.source.num_streams
     floor_fn = partial(loss_floor, smoothing=config.optimizer.label_smoothing)
 
@@ -111,6 +113,12 @@ def _stream(config: Config, mesh: jax.sharding.Mesh, key: jax.Array) -> Training
         measured={name: measured(parts[name]) for name in ("validation", "held_out")},
         store_hash=hash_store(directory),
     )
+
+
+def _say_what_is_known(has_log_probs: bool) -> None:
+    """Says once that no loss has a floor, where none will have."""
+    if not has_log_probs and processes.is_primary():
+        print("histories without log-probabilities: no loss has a floor, all actions are targets")
 
 
 def _make_draw_rows(config: Config, key: jax.Array, num_rows: int) -> DrawRows:

@@ -5,7 +5,7 @@ from compad_jax.config import Config
 from compad_jax.config.checks import require
 from compad_jax.envs import make_env
 from compad_jax.envs.split import split_tasks
-from compad_jax.histories.collection import make_learner
+from compad_jax.histories.collection import check_source
 from compad_jax.models import make_policy
 from compad_jax.training.restore import check_warm_start
 
@@ -18,12 +18,13 @@ def check_settings(config: Config, *, is_new: bool) -> None:
         is_new: whether it starts anew, and not from a checkpoint of its own.
 
     Raises:
-        ConfigError: an unknown name; tasks that pay nothing or that cannot be split; a batch that
-            the devices cannot share; a run to start from that is not there or does not fit.
+        ConfigError: an unknown name, or no imported histories; tasks that pay nothing or that
+            cannot be split; a batch that the devices cannot share; a run to start from that is not
+            there or does not fit.
     """
     env = make_env(config.env)
     policy = make_policy(config, env.spec)
-    _, num_tasks = make_learner(config)
+    num_tasks = check_source(config)
     split_tasks(num_tasks, config.env)
     num_streams = config.source.num_streams
     require(

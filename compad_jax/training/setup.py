@@ -15,6 +15,7 @@ from compad_jax.backend.stopwatch import Stopwatch
 from compad_jax.config import Config
 from compad_jax.envs import make_env
 from compad_jax.envs.split import tasks_of
+from compad_jax.histories.collection import has_lengths
 from compad_jax.histories.dataset import Dataset, dataset_shapes
 from compad_jax.histories.sampler import Sampler, make_sampler
 from compad_jax.models import Params, Policy, init_params, make_policy
@@ -72,7 +73,8 @@ def set_up(
     env, keys = make_env(config.env), make_keys(config)
     policy, sample = builders.make_policy(config, env.spec), builders.make_sampler(config)
     num_tasks = len(tasks_of(env, config.env, "train")[0])
-    dataset = dataset_shapes(config, env.spec, num_tasks, mesh)
+    lengths = has_lengths(config)
+    dataset = dataset_shapes(config, env.spec, num_tasks, mesh, has_lengths=lengths)
     optimizer = make_optimizer(config.optimizer, config.train.train_timesteps)
     init = make_init(optimizer, mesh)
     steps = make_train_steps(policy, optimizer, sample, config, mesh)

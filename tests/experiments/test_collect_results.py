@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,20 @@ def test_evaluations_are_kept_without_what_makes_them_large(run, summaries):
         assert found["worst_task"]["final_fraction_of_optimum"] == lowest
     whole = [summary | {"run": "small"} for summary in summaries]
     assert evaluation_tables.splits(collected) == evaluation_tables.splits(whole)
+
+
+def test_long_lives_keep_the_share_of_each_tenth(run, summaries):
+    assert "fraction_of_tenths" not in collect_results.collect([run])[0]
+    lines = [
+        f"{i},{0.5 if i < 100 else 0.8 if i < 900 else 0.4},0,1,8,7,9,,,0" for i in range(1000)
+    ]
+    for summary in summaries:
+        curve = Path(run, "eval", summary["name"], "curve.csv")
+        curve.write_text("\n".join([curve.read_text().splitlines()[0], *lines]))
+    collected = collect_results.collect([run])
+    tenths = [0.5, *[0.8] * 8, 0.4]
+    assert collected[0]["fraction_of_tenths"] == pytest.approx(tenths)
+    assert "| 50.0% | 80.0% | 40.0% | 0.500 |" in evaluation_tables.lives(collected)
 
 
 def test_other_splits_are_left_out(run, tmp_path, summaries):

@@ -214,6 +214,39 @@ def test_whole_history_covers_every_step_once():
     assert lengths.max() == 8
 
 
+_LENGTHS = (40, 12, 1, 27, 30, 40, 5)
+
+
+@pytest.mark.parametrize("whole_history", [False, True])
+def test_histories_of_any_length(whole_history):
+    """Each is drawn as often as others, no step after its end is seen, and none is left out."""
+    plan = _plan((8, 8), (8, 8), (11, 11))  # 27 steps: some histories are shorter.
+    if whole_history:
+        plan = _plan(*[(8, 8)] * 5, whole_history=True)
+    dataset = _numbered()._replace(length=jnp.array(_LENGTHS))
+    batch = jax.device_get(_sampler(plan, 4000)(jax.random.key(0), dataset))
+    row, step = _rows_and_steps(batch)
+    counts = np.bincount(row[:, 0, 0], minlength=_ROWS)
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
+    for history, length in enumerate(_LENGTHS):
+        mine = row[:, 0, 0] == history
+        seen = step[mine][batch.mask[mine]]
+        assert set(seen) == set(range(length))
+        num_steps = min(length, 40 if whole_history else 27)
+        np.testing.assert_array_equal(batch.mask[mine].sum((1, 2)), num_steps)
+        assert not batch.is_target[mine][~batch.mask[mine]].any()
+    starts = step[row[:, 0, 0] == 4][:, 0, 0]  # Of 30 steps: 4 starts, the ends more often.
+    if not whole_history:
+        expected = len(starts) * np.array([14, 1, 1, 14]) / 30
+        assert scipy.stats.chisquare(np.bincount(starts), expected).pvalue > 1e-3
+
+
+def test_lengths_that_are_all_whole_change_nothing(variable):
+    dataset = _numbered()._replace(length=jnp.full(_ROWS, _STEPS))
+    drawn = _sampler(_VARIABLE, 2000)(jax.random.key(0), dataset)
+    chex.assert_trees_all_equal(jax.device_get(drawn), variable)
+
+
 def test_key_decides(variable):
     chex.assert_trees_all_equal(_sample(_VARIABLE, 2000), variable)
     other = _sample(_VARIABLE, 2000, seed=1)

@@ -89,6 +89,25 @@ def test_episodes_end_at_the_horizon():
     assert find_mistake(history, _SPEC._replace(horizon=10), _SHAPE) is None
 
 
+def test_after_its_end_a_history_may_hold_anything_that_a_type_allows():
+    history = _history()
+    history.transition.next_obs[2, 1, 7] = (8, 3)
+    history.transition.done[2, 1, 4:] = False
+    length = np.full(_SHAPE[:2], 10)
+    assert "step 4: is" in find_mistake(history._replace(length=length), _SPEC, _SHAPE)
+    length[2, 1] = 5  # The last step is the last of an episode, although it says nothing.
+    assert find_mistake(history._replace(length=length), _SPEC, _SHAPE) is None
+
+
+@pytest.mark.parametrize("length", [0, 11])
+def test_lengths_are_those_of_histories(length):
+    lengths = np.full(_SHAPE[:2], 10)
+    lengths[1, 1] = length
+    assert find_mistake(_history()._replace(length=lengths), _SPEC, _SHAPE, first_task=7) == (
+        f"length: task 8, stream 1, step 0: is {length}; must be in [1, 10]"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "change", "text"),
     [

@@ -93,8 +93,20 @@ def test_no_gradient_flows_through_the_logits_beside_a_loss(debug_config, all_at
     assert optax.tree.norm(jax.jit(jax.grad(logits))(params)) == 0
 
 
-@pytest.mark.parametrize("rule", ["none", "running_mean", "slot_gate"])
-@pytest.mark.parametrize("all_at_once", [True, False])
+_MORE = pytest.mark.exhaustive
+
+
+@pytest.mark.parametrize(
+    ("rule", "all_at_once"),
+    [
+        ("none", False),
+        ("running_mean", True),
+        ("slot_gate", False),
+        pytest.param("none", True, marks=_MORE),
+        pytest.param("running_mean", False, marks=_MORE),
+        pytest.param("slot_gate", True, marks=_MORE),
+    ],
+)
 def test_shares_of_two_devices_add_up(debug_config, rule, all_at_once):
     """Inside a `shard_map`, even if the first memory is a constant or empty."""
     policy, params = make_rule_model(debug_config, rule)
