@@ -47,8 +47,13 @@ def test_files(tmp_path, returns):
 
 @pytest.mark.parametrize(("floor", "label"), [(1.0, "Loss above its floor"), (None, "Loss, nats;")])
 def test_the_figure_says_whether_there_is_a_floor(tmp_path, monkeypatch, floor, label):
-    figures = []
-    monkeypatch.setattr(curve_module, "save_figure", lambda figure, path: figures.append(figure))
+    figures, save = [], curve_module.save_figure
+
+    def keep(figure, path):
+        figures.append(figure)
+        save(figure, path)
+
+    monkeypatch.setattr(curve_module, "save_figure", keep)
     line = _line(10, 1.3) | dict.fromkeys(("floor", "validation_floor", "held_out_floor"), floor)
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     write_training_curve(str(tmp_path))
