@@ -20,6 +20,7 @@ write it. The kinds:
     table     the table of an experiment, `results/NAME/table.md`
     bench     a table of the benchmark on a CPU; NAME is one of `benchmarks.tables.BLOCKS`
     gpu       likewise, on a GPU
+    scaling   what so many transitions need; NAME is `arithmetic`
     long      likewise, of its suite `long` alone
 
 Two kinds read no results: `settings` lists all settings, `schema` the fields of
@@ -39,7 +40,7 @@ from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.config.help import settings_tables
 from compad_jax.reports.wording import Summary
-from experiments import evaluation_tables
+from experiments import evaluation_tables, scaling_arithmetic
 from experiments.schema_table import schema_table
 
 PAGES = (
@@ -49,6 +50,7 @@ PAGES = (
     "docs/performance.md",
     "docs/reliability.md",
     "docs/results.md",
+    "docs/scaling.md",
     "docs/settings.md",
     "docs/summary.md",
     "docs/why_it_failed.md",
@@ -62,6 +64,8 @@ _BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 def _of_evaluations(block: Callable[[list[Summary]], str]) -> Callable[[str], str]:
     return lambda name: block(read_evaluations(f"results/{name}"))
 
+
+_SIZES = {"arithmetic": scaling_arithmetic.arithmetic_table}
 
 # What a block of each kind says, by its name.
 _KINDS: dict[str, Callable[[str], str]] = {
@@ -78,6 +82,7 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "recalls": _of_evaluations(evaluation_tables.recalls),
     "phases": _of_evaluations(evaluation_tables.phases),
     "cost": _of_evaluations(evaluation_tables.cost),
+    "scaling": lambda name: _SIZES[name](),
     "tricks": lambda name: tricks_table(_parse(f"results/{name}_tricks.json")),
     "settings": lambda name: settings_tables(),
     "schema": lambda name: schema_table(_parse(f"docs/{name}.schema.json")),
