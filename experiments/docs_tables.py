@@ -1,4 +1,4 @@
-"""Writes the generated parts of the pages, from results files alone.
+"""Writes the generated parts of the pages, from files alone: nothing is run.
 
     python -m experiments.docs_tables
 
@@ -22,6 +22,9 @@ write it. The kinds:
     gpu       likewise, on a GPU
     scaling   what so many transitions need; NAME is `arithmetic`
     long      likewise, of its suite `long` alone
+
+Two kinds read no results: `settings` lists all settings, `schema` the fields of
+`docs/NAME.schema.json`.
 """
 
 import glob
@@ -35,8 +38,10 @@ from benchmarks.tricks import tricks_table
 from compad_jax.backend.files import parse_json, write_text
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
+from compad_jax.config.help import settings_tables
 from compad_jax.reports.wording import Summary
 from experiments import evaluation_tables, scaling_arithmetic
+from experiments.schema_table import schema_table
 
 PAGES = (
     "README.md",
@@ -46,6 +51,8 @@ PAGES = (
     "docs/reliability.md",
     "docs/results.md",
     "docs/scaling.md",
+    "docs/settings.md",
+    "docs/summary.md",
     "docs/why_it_failed.md",
 )
 BENCH, GPU_BENCH = "results/bench/cpu.json", "results/bench/gpu.json"
@@ -77,6 +84,8 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "cost": _of_evaluations(evaluation_tables.cost),
     "scaling": lambda name: _SIZES[name](),
     "tricks": lambda name: tricks_table(_parse(f"results/{name}_tricks.json")),
+    "settings": lambda name: settings_tables(),
+    "schema": lambda name: schema_table(_parse(f"docs/{name}.schema.json")),
 }
 
 

@@ -2,9 +2,15 @@
 
 import json
 import os
+from pathlib import Path
 
+import jsonschema
 import matplotlib.image
 import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+_SCHEMA_FILE = Path(__file__).parents[1] / "docs" / "summary.schema.json"
+SCHEMA = json.loads(_SCHEMA_FILE.read_text(encoding="utf-8"))
 
 _EARLY = {
     "CompAD": (0.15, 0.4, 0.6, 0.8, 0.95, 1.0),
@@ -172,6 +178,32 @@ def read(*path):
 
 def summary_of(directory):
     return json.loads(read(directory, "summary.json"))
+
+
+def check_summary(summary):
+    """Every field that the docs name is there, as they say, and no other."""
+    jsonschema.validate(summary, SCHEMA)
+
+
+def images_of(run):
+    """{tag: [(step, PNG bytes, width, height)]} as TensorBoard shows them."""
+    events = _events_of(run)
+    return {
+        tag: [(x.step, x.encoded_image_string, x.width, x.height) for x in events.Images(tag)]
+        for tag in events.Tags()["images"]
+    }
+
+
+def cards_of(run):
+    """[(step, Markdown)] of the cards of a run, as TensorBoard shows them."""
+    events, tag = _events_of(run), "run/text_summary"
+    cards = events.Tensors(tag) if tag in events.Tags()["tensors"] else []
+    return [(x.step, x.tensor_proto.string_val[0].decode()) for x in cards]
+
+
+def _events_of(run):
+    events = EventAccumulator(os.path.join(run, "tensorboard"), purge_orphaned_data=True)
+    return events.Reload()
 
 
 def check_picture(path, size=None):

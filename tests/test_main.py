@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.evaluation_files import cards_of, images_of
+
 _slow, _exhaustive = pytest.mark.slow, pytest.mark.exhaustive
 _ROOT = Path(__file__).parents[1]
 _CONFIG = str(_ROOT / "configs" / "debug.py")
@@ -117,7 +119,15 @@ def test_main_job_writes_everything(folder):
     assert keys <= set(_metrics(folder)[0])
     assert "validation_loss" in _metrics(folder)[-1]
     assert (run / "config.json").exists()
-    assert list((run / "tensorboard").iterdir())
+    figures = images_of(run)
+    assert set(figures) == {
+        "training_curve",
+        "evaluation/held_out-greedy-6/learning_curve",
+        "evaluation/held_out-sample-6/learning_curve",
+    }
+    assert [points[0][0] for points in figures.values()] == [40, 40, 40]
+    ((step, card),) = cards_of(run)
+    assert step == 0 and "| `train.train_batch_size` | `8` |" in card
     for selection in ("greedy", "sample"):
         evaluation = run / "eval" / f"held_out-{selection}-6"
         names = {path.name for path in evaluation.iterdir()}

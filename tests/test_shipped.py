@@ -16,6 +16,7 @@ from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.run_directory import claim_workdir
 from experiments.ship import ship
 from tests.builders import make_model, override
+from tests.evaluation_files import check_summary
 
 _ROOM = {"reward": "first_visit", "grid_size": 3, "horizon": 15, "max_wait": 20}
 
@@ -25,6 +26,7 @@ def _returns(directories):
     for directory in directories:
         with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
             summary = json.load(file)
+        check_summary(summary)
         yield tuple(summary[key] for key in keys)
 
 

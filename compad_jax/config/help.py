@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from compad_jax.config.settings import Config
 
@@ -16,26 +16,67 @@ _WIDTH = 100
 _INDENT = " " * 6
 
 
+class Setting(NamedTuple):
+    """A leaf of a group."""
+
+    place: str  # Its dotted path.
+    default: Any
+    meaning: str
+
+
+class Group(NamedTuple):
+    """Settings that stand together, without those of the groups in it."""
+
+    place: str  # Its dotted path.
+    title: str
+    settings: list[Setting]
+
+
 def settings_help() -> str:
-    """All settings by group, each as `name = default` with its meaning below."""
-    return "\n\n".join(_describe(Config(), ""))
+    """All settings by group, each as `name=default` with its meaning below."""
+    return "\n\n".join(_paragraph(group) for group in describe_settings())
 
 
-def _describe(group: Any, path: str) -> Iterator[str]:
-    """A paragraph of a group's leaves, then those of the groups in it."""
-    comments = meanings(type(group))
+def settings_tables() -> str:
+    """All settings by group, as Markdown: a heading and a table each."""
+    return "\n\n".join(_table(group) for group in describe_settings())
+
+
+def describe_settings() -> Iterator[Group]:
+    """All settings that there are, a group before the groups in it."""
+    return _describe(Config(), "")
+
+
+def _describe(group: Any, place: str) -> Iterator[Group]:
+    comments, start = meanings(type(group)), f"{place}." if place else ""
     values = {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
     groups = {name: x for name, x in values.items() if dataclasses.is_dataclass(x)}
     leaves = [
-        "\n".join([f"  --config.{path}{name}={value!r}", *_wrap(comments[name])])
+        Setting(start + name, value, comments[name])
         for name, value in values.items()
         if name not in groups
     ]
     if leaves:
-        title = (inspect.getdoc(type(group)) or "").splitlines()[0]
-        yield "\n".join([f"{path.rstrip('.')}: {title}", *leaves])
+        yield Group(place, (inspect.getdoc(type(group)) or "").splitlines()[0], leaves)
     for name, inner in groups.items():
-        yield from _describe(inner, f"{path}{name}.")
+        yield from _describe(inner, start + name)
+
+
+def _paragraph(group: Group) -> str:
+    leaves = [
+        "\n".join([f"  --config.{setting.place}={setting.default!r}", *_wrap(setting.meaning)])
+        for setting in group.settings
+    ]
+    return "\n".join([f"{group.place}: {group.title}", *leaves])
+
+
+def _table(group: Group) -> str:
+    rows = [
+        f"| `{setting.place}` | `{setting.default!r}` | {setting.meaning} |"
+        for setting in group.settings
+    ]
+    head = f"### {group.place}", "", group.title, "", "| setting | default | meaning |"
+    return "\n".join([*head, "| --- | --- | --- |", *rows])
 
 
 def _wrap(meaning: str) -> list[str]:

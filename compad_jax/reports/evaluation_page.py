@@ -12,17 +12,31 @@ from compad_jax.reports.figures import save_learning_curve
 from compad_jax.reports.finished_runs import load
 from compad_jax.reports.tables import html_table, text_table
 from compad_jax.reports.wording import ACTING, TASKS, Summary, count, percent, title_of
+from compad_jax.training.metrics_log import Board
 
+_FIGURE = "learning_curve.png"
 _OUTCOME = {True: "pass", False: "FAIL", None: "not measured"}
 _MOST_UNFOLDED = 12  # Rows of a table.
 _IMPOSSIBLE = "FAIL, as it must: the floor is above the target"
 
 
 def publish(directories: Sequence[str]) -> None:
-    """Writes the report of each evaluation, then prints one table and where to look."""
+    """Writes the report of each evaluation, then prints one table and where to look.
+
+    The learning curves are also shown in the TensorBoard of their run.
+
+    Args:
+        directories: of evaluations, each in `eval/` of its run directory.
+    """
+    summaries = []
     for directory in directories:
         write_report(directory)
-    print(text_table([load(directory)[0] for directory in directories]))
+        summaries.append(load(directory)[0])
+        workdir, name = os.path.dirname(os.path.dirname(directory)), os.path.basename(directory)
+        with Board(workdir) as board:
+            figure = os.path.join(directory, _FIGURE)
+            board.add_png(f"evaluation/{name}/learning_curve", figure, summaries[-1]["step"])
+    print(text_table(summaries))
     for directory in directories:
         print(os.path.join(directory, "report.html"))
 
@@ -38,7 +52,7 @@ def write_report(directory: str) -> None:
         ConfigError: no readable evaluation is there.
     """
     summary, curve = load(directory)
-    figure = os.path.join(directory, "learning_curve.png")
+    figure = os.path.join(directory, _FIGURE)
     save_learning_curve((summary, curve), figure)
     sections = {
         "Result": [{"": name, "value": value} for name, value in _headline(summary).items()],

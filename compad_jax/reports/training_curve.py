@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from compad_jax.backend.files import write_csv
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
-from compad_jax.training.metrics_log import read_metrics
+from compad_jax.training.metrics_log import Board, read_metrics
 from compad_jax.training.validation import PLAIN_RETURNS, RETURNS, score
 
 _ABOVE_FLOOR = {  # Column: logged loss and floor.
@@ -34,10 +34,10 @@ def write_training_curve(workdir: str) -> None:
 
     A row is a step at which the validation tasks were measured: losses in nats above their
     floors; returns as fractions of the optimum, where they were measured, or plainly where no
-    optimum is known.
+    optimum is known. TensorBoard shows the picture, too.
 
     Args:
-        workdir: holds `metrics.jsonl`.
+        workdir: run directory with `metrics.jsonl`.
     """
     metrics = read_metrics(workdir)
     rows = training_curve(metrics)
@@ -49,6 +49,8 @@ def write_training_curve(workdir: str) -> None:
     with draw_in_style():
         has_floors = any(line.get("validation_floor") is not None for line in metrics)
         save_figure(_draw(rows, has_floors), f"{path}.png")
+    with Board(workdir) as board:
+        board.add_png("training_curve", f"{path}.png", rows[-1]["step"])
 
 
 def training_curve(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:

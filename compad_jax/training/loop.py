@@ -18,6 +18,7 @@ from compad_jax.training.made_of import MadeOf
 from compad_jax.training.metrics_log import open_logger, read_metrics, require_logged
 from compad_jax.training.progress import Progress, require_finite
 from compad_jax.training.restore import placed_shapes, restore_policy, warm_start
+from compad_jax.training.run_card import log_card
 from compad_jax.training.run_directory import claimed
 from compad_jax.training.setup import Builders, TrainingSetup, set_up
 from compad_jax.training.signals import Interrupted, stop_requests
@@ -59,6 +60,7 @@ def train(
         state = _restore(config, checkpoints, setup)
         num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
         print(f"{workdir}: {num_parameters:,} parameters, at step {int(state.step)}", flush=True)
+        log_card(workdir, config, num_parameters, int(state.step))
         with stopwatch.phase("train"), marked(workdir):
             _loop(config, workdir, state, setup, checkpoints)
 

@@ -3,13 +3,16 @@
 import json
 import logging
 import os
+import struct
 import time
 from typing import Any
 
 import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import scalar as scalar_summary
+from tensorboardX.summary import text as text_summary
 
 from compad_jax.backend import files, processes
 from compad_jax.config.checks import require
@@ -155,6 +158,17 @@ class Board:
     def add(self, tag: str, value: float, step: int) -> None:
         """Adds a point."""
         self._write(step=step, summary=scalar_summary(tag, value))
+
+    def add_text(self, tag: str, markdown: str, step: int) -> None:
+        """Adds a text in Markdown."""
+        self._write(step=step, summary=text_summary(tag, markdown))
+
+    def add_png(self, tag: str, path: str, step: int) -> None:
+        """Adds a picture: the bytes of a PNG file as they are."""
+        png = files.read_bytes(path)
+        width, height = struct.unpack(">II", png[16:24])  # Of the header, which comes first.
+        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+        self._write(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))
 
     def _write(self, **fields: Any) -> None:
         self._events.write_event(Event(wall_time=time.time(), **fields))

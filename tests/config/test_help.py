@@ -9,7 +9,7 @@ import pytest
 from compad_jax.config import Config, default_config
 from compad_jax.config.checks import places_of
 from compad_jax.config.command_line import run_program
-from compad_jax.config.help import meanings, settings_help
+from compad_jax.config.help import meanings, settings_help, settings_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,19 @@ def test_every_setting_is_there_with_its_default_and_a_meaning():
     assert {place for place, _ in found} == set(places_of(values))
     assert dict(found)["optimizer.lr"] == repr(Config().optimizer.lr)
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_tables_have_a_row_a_setting_under_its_group():
+    places, group = [], None
+    for line in settings_tables().splitlines():
+        if line.startswith("### "):
+            group = line.removeprefix("### ")
+        row = re.fullmatch(r"\| `(\S+)` \| `(.+)` \| (\S.*\S) \|", line)
+        if row:
+            assert row[1].rpartition(".")[0] == group
+            places.append(row[1])
+    assert sorted(places) == sorted(places_of(default_config().to_dict()))
+    assert "| `env.horizon` | `20` | Environment steps of an episode. |" in settings_tables()
 
 
 def test_help_of_a_program(monkeypatch, capsys):

@@ -17,6 +17,7 @@ from compad_jax.training.checkpoints import Checkpoints
 from compad_jax.training.run_directory import claim_workdir
 from experiments.faults import make_hasty_policy
 from tests.builders import make_model, override
+from tests.evaluation_files import check_summary
 
 
 def _untrained(config, workdir, scores):
@@ -31,7 +32,9 @@ def _untrained(config, workdir, scores):
 def _summaries(directories):
     for directory in directories:
         with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
-            yield json.load(file)
+            summary = json.load(file)
+        check_summary(summary)
+        yield summary
 
 
 @pytest.fixture

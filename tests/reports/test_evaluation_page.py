@@ -10,7 +10,13 @@ import pytest
 
 from compad_jax.config.checks import ConfigError
 from compad_jax.reports import evaluation_page, figures, finished_runs, tables, wording
-from tests.evaluation_files import check_picture, read, summary_of, write_evaluation
+from tests.evaluation_files import (
+    check_picture,
+    images_of,
+    read,
+    summary_of,
+    write_evaluation,
+)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +112,23 @@ def test_page_is_self_contained_escaped_and_complete(tmp_path):
     impossible = "FAIL, as it must: the floor is above the target"
     assert ["test loss", "&lt; 0.5", "0.6", impossible, "0.55"] in rows
     assert ["optimizer.lr", "0.0003"] in rows
+
+
+def test_tensorboard_shows_the_learning_curves(tmp_path, capsys):
+    runs = [str(tmp_path / "one"), str(tmp_path / "one"), str(tmp_path / "two")]
+    names = ["greedy", "sample", "greedy"]
+    directories = [
+        write_evaluation(run, name=name, step=step)
+        for run, name, step in zip(runs, names, (10, 20, 30), strict=True)
+    ]
+    evaluation_page.publish(directories)
+    assert "report.html" in capsys.readouterr().out
+    shown = {run: images_of(run) for run in runs}
+    assert [len(shown[run]) for run in runs] == [2, 2, 1]
+    for run, name, step, directory in zip(runs, names, (10, 20, 30), directories, strict=True):
+        with open(os.path.join(directory, "learning_curve.png"), "rb") as file:
+            picture = step, file.read(), 1200, 675
+        assert shown[run][f"evaluation/{name}/learning_curve"] == [picture]
 
 
 @pytest.mark.parametrize("damage", ["summary.json", "curve.csv"])

@@ -7,6 +7,7 @@ import pytest
 
 from compad_jax.reports import training_curve as curve_module
 from compad_jax.reports.training_curve import training_curve, write_training_curve
+from tests.evaluation_files import images_of
 
 
 def _line(step, loss, **more):
@@ -38,13 +39,21 @@ def test_files(tmp_path, returns):
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["10", "20"]
     assert ("validation_return_greedy" in rows[0]) == bool(returns)
-    assert (tmp_path / "training_curve.png").stat().st_size > 5_000
+    picture = (tmp_path / "training_curve.png").read_bytes()
+    assert len(picture) > 5_000
+    size = (1200, 540) if returns else (675, 540)
+    assert images_of(tmp_path) == {"training_curve": [(20, picture, *size)]}
 
 
 @pytest.mark.parametrize(("floor", "label"), [(1.0, "Loss above its floor"), (None, "Loss, nats;")])
 def test_the_figure_says_whether_there_is_a_floor(tmp_path, monkeypatch, floor, label):
-    figures = []
-    monkeypatch.setattr(curve_module, "save_figure", lambda figure, path: figures.append(figure))
+    figures, save = [], curve_module.save_figure
+
+    def keep(figure, path):
+        figures.append(figure)
+        save(figure, path)
+
+    monkeypatch.setattr(curve_module, "save_figure", keep)
     line = _line(10, 1.3) | dict.fromkeys(("floor", "validation_floor", "held_out_floor"), floor)
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     write_training_curve(str(tmp_path))
