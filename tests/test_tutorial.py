@@ -24,6 +24,7 @@ def _blocks():
     return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tutorial_runs(tmp_path):
     code = "\n".join(_blocks())
