@@ -133,15 +133,32 @@ def test_the_timing_of_a_run(config, content):
     _refused(compare, path, ["run"], "both")
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\n", b"3\n{}\n[]\n", b'{"step": 5}\n'])
-def test_the_log_of_a_training(config, content):
-    """It is no loss of the evaluation."""
+_NO_METRICS = [b"", b"\xff\xfe\n", b"3\n{}\n[]\n", b'{"step": 5}\n']
+
+
+def _finish(config, log):
+    """A run that looks finished at step 40, with this log."""
     claim_workdir(config, "run")
     with Checkpoints("run") as checkpoints:
         checkpoints.save(40, make_model(config)[1], {"step": 40}, 0.0)
-    Path("run/metrics.jsonl").write_bytes(content)
-    train(config, "run")  # Finished.
+    path = Path("run/metrics.jsonl")
+    path.write_bytes(log)
+    return path
+
+
+@pytest.mark.parametrize("content", _NO_METRICS)
+def test_the_log_of_a_training(config, content):
+    path = _finish(config, content)
+    _refused(train, path, config, "run")
+    _refused(evaluate, path, config, "run")
     assert restore_policy(config, "run")[1] == 40
+    assert path.read_bytes() == content and not os.path.exists("run/eval")
+
+
+@pytest.mark.parametrize("content", _NO_METRICS)
+def test_lines_that_were_never_logged_are_no_loss_of_the_evaluation(config, content):
+    _finish(config, content + b'{"step": 40}\n')
+    train(config, "run")  # Finished.
     directories = evaluate(config, "run")
     criteria = json.loads((Path(directories[0]) / "summary.json").read_text())["criteria"]
     assert {row["value"] for row in criteria[:10]} == {None}
