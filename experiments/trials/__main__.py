@@ -87,10 +87,11 @@ def table(lines: list[dict[str, Any]]) -> str:
                 "most steps trained again": str(max(x["lost_steps"] for x in of_kind)),
             }
         )
-    last = lines[-1]
+    where = (dict.fromkeys(str(line[name]) for line in lines) for name in ("commit", "hardware"))
+    commits, hardware = map(", ".join, where)
     return (
-        f"{markdown_table(rows)}\n\nA checkpoint every {SAVE_EVERY} steps; commit "
-        f"{last['commit']}, {last['hardware']}.\n"
+        f"{markdown_table(rows)}\n\nA checkpoint every {SAVE_EVERY} steps; commits {commits}; "
+        f"{hardware}.\n"
     )
 
 
