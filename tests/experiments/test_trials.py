@@ -92,4 +92,4 @@ def test_the_table_has_a_row_a_kind():
     text = trials.table([line | origin for line in lines])
     assert "| killed: save | 2 | 1 | 1 | 10 |" in text
     assert "| full disk | 1 | 1 | 1 | 0 |" in text
-    assert "commit abc1234, 2 x cpu" in text
+    assert "commits abc1234; 2 x cpu." in text
