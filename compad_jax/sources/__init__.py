@@ -64,9 +64,9 @@ def _register(name: str, make: Callable[..., Source]) -> None:
     register_source(name, factory)
 
 
-register_source("random", make_random_actions)
 _register("mbie_eb", make_mbie_eb)
 _register("ppo", make_ppo)
+register_source("random", make_random_actions)
 _register("staged_search", make_staged_search)
 _register("thompson", make_thompson)
 _register("ucb", make_ucb)

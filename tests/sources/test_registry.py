@@ -39,7 +39,9 @@ def test_a_source_from_outside_the_package():
 
 
 def test_unknown_name_is_refused():
-    message = r"^source\.name='sarsa': known are mbie_eb, ppo, staged_search, thompson, ucb; import"
+    message = (
+        r"^source\.name='sarsa': known are mbie_eb, ppo, random, staged_search, thompson, ucb; "
+    )
     with pytest.raises(ConfigError, match=message):
         make_source(SourceConfig("sarsa"), DarkRoom())
 
