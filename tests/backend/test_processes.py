@@ -12,6 +12,7 @@ from compad_jax.config.checks import ConfigError
 from compad_jax.config.membership import Membership, take_membership
 from tests.process_groups import Group
 
+_SLOW, _MORE = pytest.mark.slow, pytest.mark.exhaustive
 _TALK = """
 import json, os, sys, time
 import jax, numpy as np
@@ -89,14 +90,13 @@ def test_two_processes_share_what_they_know(program, tmp_path):
         }
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("name", "code", "line"),
     [
-        ("fail", 2, "error: something is wrong"),
-        ("fail_alike", 2, "error: something is wrong"),
-        ("crash", 1, "ValueError: a mistake"),
+        pytest.param("fail", 2, "error: something is wrong", marks=_SLOW),
+        pytest.param("fail_alike", 2, "error: something is wrong", marks=_MORE),
+        pytest.param("crash", 1, "ValueError: a mistake", marks=_MORE),
     ],
 )
 def test_where_one_fails_all_end_and_one_says_why(program, tmp_path, name, code, line):

@@ -106,6 +106,9 @@ def _oracle(policy, params, segments, depth):
     return loss, gradient
 
 
+_MORE = pytest.mark.exhaustive
+
+
 def _fast(policy, params, segments):
     differentiate = jax.value_and_grad(loss_fn, has_aux=True)
     run = jax.jit(lambda p, s: differentiate(p, policy, s, _SMOOTHING))
@@ -114,7 +117,7 @@ def _fast(policy, params, segments):
 
 
 @pytest.mark.parametrize(  # Of 5 compressions: 2 and 3 leave a rest.
-    "depth", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+    "depth", [pytest.param(1, marks=_MORE), 2, pytest.param(3, marks=_MORE)]
 )
 def test_pieces_equal_a_loop_that_stops_gradients(debug_config, depth):
     policy, params = _model(debug_config, bptt_depth=depth)
