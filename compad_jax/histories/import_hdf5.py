@@ -100,9 +100,8 @@ def _in_order(
 ) -> list[layouts.Group]:
     """The groups in the order of their tasks."""
     if tasks == "groups":
-        expected = [str(number) for number in range(len(groups))]
         require(
-            list(map(int, groups)) == list(map(int, expected)),
+            list(map(int, groups)) == list(range(len(groups))),
             f"{path}: groups are {', '.join(list(groups)[:9])}...; must be 0 to {len(groups) - 1}",
         )
         return list(groups.values())
