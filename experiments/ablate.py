@@ -35,6 +35,7 @@ from experiments import suites
 from experiments.suites import Arm, Condition, Suite
 
 _LINES = "results.jsonl"
+_PRECISION = "model.dtype=float32"  # On every hardware, so that an arm means the same there.
 _LOGGED = ("loss", "floor", "accuracy")
 _RECALL = (
     "num_episodes",
@@ -48,6 +49,7 @@ _RECALL = (
     "fraction_of_optimum",
     "num_compressions",
     "env_steps_per_second",
+    "curve",
 )
 _RETURNS = (
     "mean_return",
@@ -85,7 +87,8 @@ def configure_run(suite: Suite, arm: Arm, seed: int, runs: str = "") -> Config:
         The settings.
     """
     path = arm.config or suite.config
-    overrides = (*suite.overrides, *arm.overrides, f"train.seed={seed}", f"eval.seed={seed}")
+    fixed = (_PRECISION, f"train.seed={seed}", f"eval.seed={seed}")
+    overrides = (*suite.overrides, *arm.overrides, *fixed)
     if arm.starts_from:
         run = os.path.join(runs, f"{arm.starts_from}-{seed}")
         overrides = (*overrides, f"train.init_from={run}")
@@ -247,6 +250,7 @@ def _is_finished(path: str, config: Config, arm: Arm, seed: int) -> bool:
 def _fingerprint(config: Config) -> str:
     """Of the settings that are not the defaults, so that a new setting leaves old runs valid."""
     changed = differences(to_dict(Config()), to_dict(config))
+    changed = [item for item in changed if item[0] != _PRECISION.split("=")[0]]
     text = json.dumps([(name, value) for name, _, value in changed])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

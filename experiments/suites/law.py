@@ -42,7 +42,7 @@ def _arms() -> list[Arm]:
 SUITE = Suite(
     question="When is a memory needed?",
     config="configs/dark_room_wait.py",
-    overrides=("env.max_wait=0", "env.no_wait_ratio=0.0", "eval.num_episodes=10"),
+    overrides=("env.max_wait=0", "env.no_wait_ratio=0.0", "eval.num_episodes=50"),
     num_tokens=11_520_000,
     warmup_ratio=0.08,
     seeds=(0,),
