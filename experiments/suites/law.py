@@ -39,14 +39,27 @@ def _arms() -> list[Arm]:
     ]
 
 
+def _arms_of_all_waits() -> list[Arm]:
+    """Trained on waits of 1 to 300 steps, a quarter of the episodes without, and tested on each."""
+    return [
+        Arm(
+            f"compad_any_{tokens}",
+            f"CompAD, all waits, window of {tokens}",
+            ("env.max_wait=300", "env.no_wait_ratio=0.25", *_compad(tokens)),
+            conditions=tuple(Condition(str(wait), (f"env.wait={wait}",)) for wait in WAITS),
+        )
+        for tokens in WINDOWS
+    ]
+
+
 SUITE = Suite(
     question="When is a memory needed?",
     config="configs/dark_room_wait.py",
     overrides=("env.max_wait=0", "env.no_wait_ratio=0.0", "eval.num_episodes=50"),
     num_tokens=11_520_000,
     warmup_ratio=0.08,
-    seeds=(0,),
-    arms=tuple(_arms()),
+    seeds=(0, 1, 2),
+    arms=(*_arms(), *_arms_of_all_waits()),
     conditions=(Condition("as_trained"),),
     report="law_report",
 )
