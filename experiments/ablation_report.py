@@ -41,7 +41,6 @@ def format_table(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
     records = []
     for arm, runs in rows:
         sampled = final_of(runs, "sample")
-        above_floor = _mean(runs, "held_out", "loss") - _mean(runs, "held_out", "floor")
         interval = f"[{percent(sampled.low)}, {percent(sampled.high)}]"
         records.append(
             {
@@ -50,7 +49,7 @@ def format_table(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> str:
                 "parameters": f"{runs[0]['num_parameters']:,}",
                 "train loss": f"{_mean(runs, 'train', 'loss'):.3f}",
                 "floor": f"{_mean(runs, 'train', 'floor'):.3f}",
-                "held-out loss above its floor": f"{above_floor:+.3f}",
+                "held-out loss above its floor": f"{loss_above_floor(runs):+.3f}",
                 "accuracy": f"{_mean(runs, 'held_out', 'accuracy'):.2f}",
                 "sampled, last tenth [95% CI]": f"{percent(sampled.mean)}% {interval}",
                 "sampled, all episodes": f"{percent(_mean(runs, 'sample', _ALL_EPISODES))}%",
@@ -68,6 +67,11 @@ def final_of(runs: list[Line], selection: str) -> Estimate:
     by_goal = np.array(values).T
     low, high = bootstrap(by_goal)
     return Estimate(float(by_goal.mean()), float(low), float(high))
+
+
+def loss_above_floor(runs: list[Line]) -> float:
+    """Mean loss of held-out histories, in nats, less what no policy can go below."""
+    return _mean(runs, "held_out", "loss") - _mean(runs, "held_out", "floor")
 
 
 def _mean(runs: list[Line], group: str, name: str) -> float:

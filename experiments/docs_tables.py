@@ -14,7 +14,6 @@ write it. The kinds:
     lives     an evaluation a row: each tenth of a long life against the best one
     splits    a run a row, over training seeds and splits, and their mean
     tasks     an evaluation a row, of any environment; without an optimum its returns
-    recalls   an evaluation a row, of a bandit with a wait: regrets after it
     phases    a run a row: seconds of its phases
     cost      a sentence: what the first run took
     table     the table of an experiment, `results/NAME/table.md`
@@ -79,7 +78,6 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "lives": _of_evaluations(evaluation_tables.lives),
     "splits": _of_evaluations(evaluation_tables.splits),
     "tasks": _of_evaluations(evaluation_tables.tasks),
-    "recalls": _of_evaluations(evaluation_tables.recalls),
     "phases": _of_evaluations(evaluation_tables.phases),
     "cost": _of_evaluations(evaluation_tables.cost),
     "scaling": lambda name: _SIZES[name](),

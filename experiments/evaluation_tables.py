@@ -170,28 +170,6 @@ def tasks(summaries: Sequence[Summary]) -> str:
     return markdown_table(rows)
 
 
-def recalls(summaries: Sequence[Summary]) -> str:
-    """A line an evaluation of a bandit with a wait: what its pulls after the wait lose."""
-
-    def show(summary: Summary, key: str) -> str:
-        low, high = summary[f"{key}_ci95"]
-        return f"{summary[key]:.2f} [{low:.2f}, {high:.2f}]"
-
-    rows = [
-        {
-            "run": summary["run"],
-            "wait": f"{summary['config']['env']['wait']:,}",
-            "acting": ACTING[summary["action_selection"]],
-            "tasks": f"{summary['num_tasks']} {summary['split'].replace('_', '-')}",
-            "regret of the first pull [95% CI]": show(summary, "decision_regret"),
-            "of all pulls": show(summary, "recall_regret"),
-            "commit": summary["commit"],
-        }
-        for summary in sorted(summaries, key=lambda s: s["config"]["env"]["wait"])
-    ]
-    return markdown_table(rows)
-
-
 def _has_optimum(summary: Summary) -> bool:
     return summary.get("final_fraction_of_optimum") is not None
 

@@ -17,6 +17,7 @@ from experiments.wait_report import budget_of
 Line = dict[str, Any]  # Of results.jsonl.
 Summary = dict[str, Any]  # Of an evaluation; `curve` has the share of the optimum by episode.
 _AD, _COMPAD, _ANY = "AD", "CompAD", "CompAD of all waits"
+_LOOKS = {_AD: (COLORS[1], "o"), _COMPAD: (COLORS[0], "s"), _ANY: (COLORS[2], "D")}
 _LATER = slice(9, None)  # Episodes, from the tenth on.
 
 
@@ -107,7 +108,7 @@ def _draw(suite: Suite, points: list[Point]) -> Figure:
     figure.suptitle(suite.question, x=0.01, ha="left", size=10.5, weight="bold")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (selection, label) in zip(panels, ACTING.items(), strict=True):
-        for method, color, marker in zip((_AD, _COMPAD, _ANY), COLORS[1::-1] + COLORS[2:], "osD"):
+        for method, (color, marker) in _LOOKS.items():
             own = [p for p in points if p.method == method]
             ratios = [p.wait / p.window for p in own]
             shares = [_straight(p.by_selection[selection]) for p in own]

@@ -101,6 +101,14 @@ def budget_of(suite: Suite, runs: list[Line]) -> str:
     )
 
 
+def _short(steps: int) -> str:
+    """A tick's label: 100000 as 100k."""
+    for unit, size in (("M", 10**6), ("k", 10**3)):
+        if steps >= size:
+            return f"{steps / size:g}{unit}"
+    return str(steps)
+
+
 def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) -> Figure:
     """A line an arm over the length of the wait, one panel a way to act."""
     figure = Figure(figsize=(9.5, 4.6), layout="constrained")
@@ -118,7 +126,7 @@ def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) ->
             places = [names.index(name) for name in known]
             axes.plot(places, values.mean(0), style, color=color, marker="o", ms=4, label=arm.label)
             axes.fill_between(places, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
-        axes.set_xticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), [_short(int(name)) for name in names])
         axes.set_xlabel("Steps of the wait", color=GREY)
         axes.set_title(f"Acting: {label}", loc="left", size=9)
     axes = figure.axes[0]

@@ -40,4 +40,5 @@ SUITE = Suite(
         for goals in NUM_GOALS
         for latents in NUM_LATENTS
     ),
+    report="capacity_report",
 )

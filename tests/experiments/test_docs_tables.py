@@ -189,25 +189,3 @@ def test_what_a_page_links_to_exists(page):
     assert targets
     missing = [t for t in targets if not os.path.exists(os.path.join(os.path.dirname(page), t))]
     assert missing == []
-
-
-def test_recalls_have_a_row_an_evaluation_by_the_length_of_the_wait():
-    def summary(wait, selection):
-        return {
-            "run": "a",
-            "config": {"env": {"wait": wait}},
-            "action_selection": selection,
-            "num_tasks": 7,
-            "split": "held_out",
-            "decision_regret": 0.125,
-            "decision_regret_ci95": [0.1, 0.15],
-            "recall_regret": 3.0,
-            "recall_regret_ci95": [2.5, 3.5],
-            "commit": "c",
-        }
-
-    table = evaluation_tables.recalls([summary(1000, "sample"), summary(0, "greedy")])
-    assert table.splitlines()[2:] == [
-        "| a | 0 | greedy | 7 held-out | 0.12 [0.10, 0.15] | 3.00 [2.50, 3.50] | c |",
-        "| a | 1,000 | sampled | 7 held-out | 0.12 [0.10, 0.15] | 3.00 [2.50, 3.50] | c |",
-    ]
