@@ -77,13 +77,7 @@ def main() -> None:
         for name, (num_streams, streamed) in kinds.items():
             workdir = f"runs/streaming/{name}-{turn}"
             runs.append(measure(workdir, num_streams, streamed=streamed))
-    rates = {
-        streamed: np.concatenate(
-            [x["tokens_per_second"] for x in runs if x["streamed"] is streamed]
-        )
-        for streamed in (False, True)
-    }
-    ratio = float(np.median(rates[True]) / np.median(rates[False]))
+    ratio = _median_rate(runs, streamed=True) / _median_rate(runs, streamed=False)
     origin = {"commit": provenance.describe_commit(), "hardware": provenance.describe_hardware()}
     files.write_json(arguments.json, {"ratio": ratio, "runs": runs, **origin})
     print(f"streamed: {ratio:.3f} of the rate from memory")
