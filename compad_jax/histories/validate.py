@@ -9,8 +9,6 @@ from compad_jax.types import History, Transition
 
 _TOLERANCE = 0.02  # Of a sum of probabilities whose logarithms are stored in float16.
 _Found = tuple[tuple[int, int], str] | None  # Stream and step, and what is wrong there.
-_OTHER_KINDS = {"action": "iu", "reward": "f", "done": "b", "log_probs": "f"}
-_OTHER_KINDS |= {"target": "iu", "length": "iu"}
 _KINDS = {"iu": "integers", "f": "real numbers", "b": "truth values"}
 
 
@@ -29,15 +27,16 @@ def find_mistake(
         One line that names the array, the place and what is allowed; None: all is well.
     """
     obs_kind = "iu" if isinstance(spec.obs_space, Discrete) else "f"
-    kinds = {"obs": obs_kind, "next_obs": obs_kind} | _OTHER_KINDS
+    kinds = {"obs": obs_kind, "next_obs": obs_kind, "reward": "f", "log_probs": "f", "done": "b"}
     last = {"obs": (spec.obs_size,), "next_obs": (spec.obs_size,), "log_probs": (spec.num_actions,)}
     for name, x in history.arrays.items():
         expected = shape[:2] if name == "length" else (*shape, *last.get(name, ()))
         if x.shape != expected:
             axes = "tasks, streams, steps" + (", entries" if name in last else "")
             return f"{name}: has shape {x.shape}; must be {expected} ({axes})"
-        if x.dtype.kind not in kinds[name]:
-            return f"{name}: has type {x.dtype}; must be {_KINDS[kinds[name]]}"
+        kind = kinds.get(name, "iu")
+        if x.dtype.kind not in kind:
+            return f"{name}: has type {x.dtype}; must be {_KINDS[kind]}"
         # A task at a time: what is computed on the way stays small.
         for task in range(len(x)):
             found = _mistake_in(name, x[task], spec, shape[2])
