@@ -35,13 +35,7 @@ def main() -> None:
 
 
 def list_runs(root: str) -> list[dict[str, str]]:
-    """Finds all run directories below one, or that one itself.
-
-    Args:
-        root: a directory.
-
-    Returns:
-        A row a run, by the date of its last change.
+    """Finds all run directories below one, or that one itself: a row each, by its last change.
 
     Raises:
         ConfigError: there is no such directory.

@@ -36,6 +36,13 @@ class History(NamedTuple):
     length: jax.Array | None = None
 
     @property
+    def arrays(self) -> dict[str, Any]:
+        """The arrays that it has, by name; those of the transition first."""
+        own = self._asdict()
+        arrays = own.pop("transition")._asdict() | own
+        return {name: x for name, x in arrays.items() if x is not None}
+
+    @property
     def log_prob(self) -> jax.Array:
         """Log-probability of the action to be imitated, float [..., T]; needs `log_probs`."""
         assert self.log_probs is not None

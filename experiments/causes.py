@@ -23,7 +23,7 @@ from compad_jax.envs.protocol import Env
 from compad_jax.envs.split import tasks_of
 from compad_jax.envs.tabular import all_fewest_steps
 from compad_jax.envs.waiting import Waiting
-from compad_jax.evaluation.episodes import SELECTIONS
+from compad_jax.evaluation.episodes import SELECTIONS, plan_rollouts
 from compad_jax.evaluation.rollout import RolloutState, init_rollout, make_rollout, rollout_step
 from compad_jax.models import Params, Policy
 from compad_jax.models.policy import apply_method
@@ -124,12 +124,8 @@ def watch(
 def _start(
     policy: Policy, params: Params, env: Env, tasks: Any, shape: tuple[int, int, int]
 ) -> RolloutState:
-    batch = int(np.prod(shape))
-    places = np.broadcast_to(np.arange(shape[1])[:, None], shape).ravel()
-    greedy = np.broadcast_to(np.array([True, False])[:, None, None], shape).ravel()
-    every = jax.tree.map(lambda x: jnp.asarray(x)[places], tasks)
-    keys = jax.random.split(jax.random.key(0), batch)
-    return init_rollout(policy, params, env, every, keys, jnp.asarray(greedy), num_episodes=2)
+    rollouts = plan_rollouts(tasks, shape, seed=0)
+    return init_rollout(policy, params, env, *rollouts, num_episodes=2)
 
 
 def _record(

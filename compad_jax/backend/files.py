@@ -21,9 +21,6 @@ def replacing(path: str) -> Iterator[str]:
     A reader sees the old file or the new one, also after a crash or on a full disk. The name is
     used by nobody else, so that what another process or program writes is never touched.
 
-    Args:
-        path: of the file; its folder exists.
-
     Raises:
         OSError: it could not be written, with the name of the file; the old one stays.
     """
@@ -100,15 +97,10 @@ def write_csv(path: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) 
 def read_json(
     path: str, advice: str, fields: Mapping[str, type | tuple[type, ...]] | None = None
 ) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Reads a JSON object; numbers that are not finite are None.
 
-    Args:
-        path: of the file.
-        advice: what to do if it cannot be used.
-        fields: names that it must hold, with the types that `isinstance` accepts.
-
-    Returns:
-        Its fields, also those that were not asked for; numbers that are not finite are None.
+    `fields` are names that it must hold, each of this type or of one of these; others are returned,
+    too. `advice` says what to do if it cannot be used.
 
     Raises:
         ConfigError: it is empty, not JSON, no object, or lacks a field: with the file's name.
@@ -155,10 +147,6 @@ def require_fields(
     require(isinstance(values, dict), f"{where}: is no JSON object; {advice}")
     for name, kind in fields.items():
         require(name in values, f"{where}: lacks {name!r}; {advice}")
-        value, is_flag = values[name], isinstance(values[name], bool)
-        fits = isinstance(value, kind) and (not is_flag or kind is bool or bool in _all(kind))
+        value, kinds = values[name], kind if isinstance(kind, tuple) else (kind,)
+        fits = type(value) in kinds  # A flag is no number, though Python's is.
         require(fits, f"{where}: {name!r} is {str(value)[:40]!r}, of a wrong type; {advice}")
-
-
-def _all(kind: type | tuple[type, ...]) -> tuple[type, ...]:
-    return kind if isinstance(kind, tuple) else (kind,)

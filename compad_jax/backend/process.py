@@ -117,9 +117,7 @@ def plain_compile_options(**more: Any) -> dict[str, Any]:
     """Compiler options for a program of many simple loops: on a CPU it compiles much sooner.
 
     They do without XLA's fusion emitters. How much faster these make a program depends on it.
-
-    Args:
-        more: options beside these, for a CPU only.
+    `more` are options beside these, for a CPU only.
     """
     if jax.default_backend() != "cpu":
         return {}

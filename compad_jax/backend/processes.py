@@ -62,11 +62,7 @@ def barrier(what: str, seconds: float = _PATIENCE) -> None:
 
 
 def exchange(what: str, value: Any) -> list[Any]:
-    """What every process says, by its index.
-
-    Args:
-        what: for messages.
-        value: small, and the same after a round trip through JSON.
+    """What every process says, by its index: something small that JSON can hold.
 
     Raises:
         ProcessError: some did not come in time.

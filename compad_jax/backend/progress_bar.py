@@ -12,13 +12,8 @@ _PATIENCE = 3  # Seconds without a bar: what is over by then needs none.
 def progress_bar(what: str, total: int, unit: str) -> Any:
     """A bar that is shown by process 0, where the work takes its time, and leaves no line.
 
-    Args:
-        what: is done, for example "evaluating".
-        total: units of work.
-        unit: one of them.
-
-    Returns:
-        A context manager; `update(number)` tells it how many more are done.
+    It says what is done, for example "evaluating", and is a context manager; `update(number)` tells
+    it how many more units of `total` are done.
     """
     return tqdm(
         total=total,

@@ -14,7 +14,7 @@ TermWithCarry = Callable[[Any, Any, Any, Any], tuple[jax.Array, tuple[Any, Any]]
 
 
 def scan_sum(term: Term, params: Any, items: Any, constants: Any) -> tuple[jax.Array, Any]:
-    """Sums a function over items, one after another.
+    """Sums a function over items [N, ...], one after another.
 
     The gradient of an ordinary scan takes two passes: one that writes what each term needs to
     be differentiated, one that reads it back. Here, where a gradient is asked for, each term is

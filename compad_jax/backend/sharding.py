@@ -24,9 +24,7 @@ def make_local_mesh() -> jax.sharding.Mesh:
 def place(tree: Any, where: jax.sharding.Sharding) -> Any:
     """Puts host arrays on devices; each process gives what its own devices hold.
 
-    Args:
-        tree: arrays, or objects with a shape that give the parts that are asked for.
-        where: of every array.
+    Leaves are arrays, or objects with a shape that give the parts that are asked for.
     """
     return jax.tree.map(
         lambda x: jax.make_array_from_callback(x.shape, where, lambda part: x[part]), tree

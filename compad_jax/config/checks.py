@@ -41,13 +41,18 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {last.get(like[0], like[0])}?" if like else ""
 
 
-def places_of(values: dict[str, Any], where: str = "") -> Iterator[str]:
-    """The dotted names of all leaves."""
+def leaves_of(values: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted names of all leaves, and the leaves."""
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from places_of(value, f"{where}{name}.")
+            yield from leaves_of(value, f"{where}{name}.")
         else:
-            yield where + name
+            yield where + name, value
+
+
+def places_of(values: dict[str, Any]) -> list[str]:
+    """The dotted names of all leaves."""
+    return [place for place, _ in leaves_of(values)]
 
 
 def differences(
@@ -79,13 +84,8 @@ def require(condition: bool, message: str) -> None:
 def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
     """Builds a dataclass from a nested dictionary, every leaf checked against its annotation.
 
-    Args:
-        cls: the dataclass; its leaves are annotated with a type and any rules.
-        values: of its fields; missing ones take their defaults.
-        where: dotted path of the group, for messages.
-
-    Returns:
-        An instance.
+    Fields that are missing take their defaults. `where` is the dotted path of the group, for
+    messages.
 
     Raises:
         ConfigError: an unknown name, a wrong type or range.

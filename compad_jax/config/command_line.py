@@ -92,14 +92,9 @@ def _require_posix() -> None:
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
-    """Loads a config file.
+    """Loads a config file, with `group.field=value` overrides.
 
-    Args:
-        path: file that defines `get_config() -> ConfigDict`; empty: all settings are defaults.
-        overrides: `group.field=value` strings.
-
-    Returns:
-        The settings.
+    An empty path stands for the defaults; another file defines `get_config() -> ConfigDict`.
 
     Raises:
         ConfigError: anything wrong with the file or an override.

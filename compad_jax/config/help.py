@@ -63,11 +63,11 @@ def _describe(group: Any, place: str) -> Iterator[Group]:
 
 
 def _paragraph(group: Group) -> str:
-    leaves = [
-        "\n".join([f"  --config.{setting.place}={setting.default!r}", *_wrap(setting.meaning)])
-        for setting in group.settings
-    ]
-    return "\n".join([f"{group.place}: {group.title}", *leaves])
+    lines = [f"{group.place}: {group.title}"]
+    wrap = textwrap.TextWrapper(_WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT).wrap
+    for setting in group.settings:
+        lines += [f"  --config.{setting.place}={setting.default!r}", *wrap(setting.meaning)]
+    return "\n".join(lines)
 
 
 def _table(group: Group) -> str:
@@ -77,10 +77,6 @@ def _table(group: Group) -> str:
     ]
     head = f"### {group.place}", "", group.title, "", "| setting | default | meaning |"
     return "\n".join([*head, "| --- | --- | --- |", *rows])
-
-
-def _wrap(meaning: str) -> list[str]:
-    return textwrap.wrap(meaning, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
 
 
 def meanings(cls: type) -> dict[str, str]:

@@ -277,13 +277,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """Builds and validates the settings.
-
-    Args:
-        values: nested dictionary; missing fields take their defaults.
-
-    Returns:
-        The settings.
+    """Builds and validates the settings; fields that are missing take their defaults.
 
     Raises:
         ConfigError: an unknown name, a wrong type or range, or an impossible combination.

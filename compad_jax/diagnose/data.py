@@ -41,20 +41,11 @@ def draw_windows(
     *,
     num_batches: int,
 ) -> Draws:
-    """Draws batches, and from the same places any quantities of the steps.
+    """Draws N batches, and from the same places any quantities of the steps, float [rows, T].
 
     A sampler gathers `dataset.floor` at its tokens. With the same key and a quantity in
-    the place of the floor, it gathers that quantity at the same tokens.
-
-    Args:
-        sample: the sampler.
-        dataset: histories, [rows, T].
-        quantities: float [rows, T] each.
-        key: PRNG key, consumed.
-        num_batches: N.
-
-    Returns:
-        At most `MAX_WINDOWS` windows of each batch.
+    the place of the floor, it gathers that quantity at the same tokens. The key is consumed. At
+    most `MAX_WINDOWS` windows of each batch are returned.
     """
     chex.assert_equal_shape([dataset.floor, *quantities.values()])
 
@@ -71,11 +62,7 @@ def draw_windows(
 
 
 def step_quantities(history: History, tasks: np.ndarray) -> dict[str, jax.Array]:
-    """What is known of every step beside its transition.
-
-    Args:
-        history: [G, R, T].
-        tasks: int [.], which of the G tasks.
+    """What is known of every step of some tasks, int [.], beside its transition.
 
     Returns:
         Float32 [rows, T], rows as in `make_datasets`: `step` and `task`, their indices;
@@ -99,17 +86,11 @@ def step_quantities(history: History, tasks: np.ndarray) -> dict[str, jax.Array]
 def describe_source(
     config: Config, history: History, tasks: np.ndarray, entropy: jax.Array
 ) -> Facts:
-    """How the source learns.
-
-    Args:
-        config: `env` and `source`.
-        history: [G, R, T].
-        tasks: int [.], which of the G tasks.
-        entropy: float [rows, T], of its policy, in nats.
+    """How the source learns in some of the G tasks, int [.], by histories [G, R, T].
 
     Returns:
         Its return by episode, also as a share of the optimum where that is known and not 0;
-        and its entropy by step.
+        and by step the entropy of its policy, given as float [rows, T], in nats.
     """
     env = make_env(config.env)
     chosen = choose_tasks(env.num_tasks, config.env.num_tasks)
@@ -126,16 +107,13 @@ def describe_source(
 
 
 def describe_sampling(draws: Draws, num_steps: int, *, has_memory: bool) -> Facts:
-    """Where the tokens come from and what stands before them.
+    """Where the tokens of training windows come from and what stands before them.
 
-    Args:
-        draws: of training windows, with `step`.
-        num_steps: T, of a history.
-        has_memory: without one, a segment knows nothing of the segments before it.
+    Without memory, a segment knows nothing of the segments before it.
 
     Returns:
-        Positions as parts of a history, and shares of tokens or of windows; `informative` is
-        the share of the tokens that are targets.
+        Positions as parts of a history of `num_steps`, and shares of tokens or of windows;
+        `informative` is the share of the tokens that are targets.
     """
     mask = contexts(draws.segments.mask, has_memory=has_memory)  # [windows, S, L]
     reward = contexts(draws.segments.tokens.previous.reward, has_memory=has_memory)
@@ -162,13 +140,7 @@ def describe_sampling(draws: Draws, num_steps: int, *, has_memory: bool) -> Fact
 
 
 def describe_loss(draws: Draws, dataset: Dataset, num_actions: int, *, has_memory: bool) -> Facts:
-    """What any model can reach at best on the targets.
-
-    Args:
-        draws: of training windows, with `entropy` and `best_accuracy`.
-        dataset: the histories that they were drawn from.
-        num_actions: A.
-        has_memory: as in `describe_sampling`.
+    """What any model can reach at best on the targets of windows drawn from the dataset.
 
     Returns:
         Losses in nats, and an accuracy; all but `uniform` None where no floor is known.

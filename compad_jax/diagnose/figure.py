@@ -16,12 +16,7 @@ _MAX_DOTS = 30  # Points of a line that are marked one by one.
 
 
 def save_diagnosis(facts: Facts, path: str) -> None:
-    """Draws what was measured, three panels before a training and up to six after it.
-
-    Args:
-        facts: as in `diagnosis.json`.
-        path: of the PNG file.
-    """
+    """Draws the facts of `diagnosis.json`: three panels before a training, up to six after it."""
     style: Any = {"axes.titlelocation": "left", "axes.titlesize": 9}
     with draw_in_style(), rc_context(style):
         save_figure(_draw(facts), path)

@@ -53,10 +53,8 @@ def main(arguments: Arguments) -> None:
 def diagnose(config: Config, workdir: str, builders: Builders = Builders()) -> Facts:  # noqa: B008
     """Measures, judges and writes both files; an older diagnosis is replaced.
 
-    Args:
-        config: all settings.
-        workdir: run directory; without a checkpoint in it, only the data are diagnosed.
-        builders: how an experiment makes its sampler and its policy.
+    Without a checkpoint in the run directory, only the data are diagnosed. An experiment may build
+    its sampler and its policy.
 
     Returns:
         What `diagnosis.json` holds.

@@ -18,21 +18,14 @@ from compad_jax.types import Segments
 Measure = Callable[[Params, Segments], dict[str, jax.Array]]  # See `token_losses`.
 
 _MAX_POSITIONS = 200_000  # That a policy reads: seconds on a CPU.
-_PARTS = {
-    "embedding": "embedding",
-    "memory": "memory",
-    "reconstructor": "reconstructor",
-}  # All other parameters are the decoder's.
+_PARTS = ("embedding", "memory", "reconstructor")  # All other parameters are the decoder's.
 
 
 def describe_policy(measure: Measure, params: Params, draws: Draws, *, has_memory: bool) -> Facts:
     """Losses by where a target stands, and what the memory adds.
 
-    Args:
-        measure: `token_losses` of the policy, jitted.
-        params: parameters of the policy.
-        draws: windows, with `task`; as many batches are used as can be read in seconds.
-        has_memory: as in `describe_sampling`.
+    Of the draws as many batches are used as can be read in seconds. `measure` is `token_losses` of
+    the policy, jitted.
 
     Returns:
         Smoothed losses and their floors in nats, by number of compressions before the
@@ -65,12 +58,6 @@ def token_losses(
 ) -> dict[str, jax.Array]:
     """Smoothed loss of every target, with the memory as it is and with another in its place.
 
-    Args:
-        policy: the policy.
-        params: its parameters.
-        segments: [B, S, L].
-        smoothing: of the labels.
-
     Returns:
         Float32 [B, S, L]: `loss` in nats; `correct`, 1 where the likeliest action was taken;
         with a memory, the losses `zeroed` (all its numbers zero) and `swapped` (those of the
@@ -90,23 +77,16 @@ def token_losses(
 def gradient_norms(
     policy: Policy, params: Params, segments: Segments, smoothing: float
 ) -> dict[str, float]:
-    """Norm of the gradient of each part of the policy.
+    """Global norms of the gradients of `embedding`, `decoder` and whatever else the policy has.
 
-    Args:
-        policy: the policy.
-        params: its parameters.
-        segments: a training batch, [B, S, L].
-        smoothing: of the labels.
-
-    Returns:
-        Global norms of `embedding`, `decoder` and whatever else the policy has.
+    Segments are a training batch, [B, S, L].
     """
 
     def norms(params: Params) -> dict[str, jax.Array]:
         gradient, _ = jax.grad(loss_fn, has_aux=True)(params, policy, segments, smoothing)
         parts: dict[str, list[Params]] = {}
         for name, value in gradient.items():
-            parts.setdefault(_PARTS.get(name, "decoder"), []).append(value)
+            parts.setdefault(name if name in _PARTS else "decoder", []).append(value)
         return {name: optax.tree.norm(part) for name, part in parts.items()}
 
     return {name: float(norm) for name, norm in jax.jit(norms)(params).items()}

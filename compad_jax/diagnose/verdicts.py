@@ -25,14 +25,7 @@ class Verdict(NamedTuple):
 
 
 def judge(facts: Facts) -> list[Verdict]:
-    """Judges all that was measured.
-
-    Args:
-        facts: `source`, `sampling`, `loss`, `has_memory` and `run`, None before a training.
-
-    Returns:
-        A verdict each on what the data allow, then on what the run made of them.
-    """
+    """Judges all that was measured: what the data allow, then what the run made of them."""
     sampling, loss, run = facts["sampling"], facts["loss"], facts["run"]
     verdicts = [
         judge_source(facts["source"]),
@@ -60,12 +53,10 @@ def judge_source(source: Facts) -> Verdict:
     curve = source["fraction_of_optimum"]
     first, last = source_gain(curve or source["returns"])
     scale = 1.0 if curve else max(abs(first), abs(last))
+    begin, end = f"a return of {first:.3g}", f"{last:.3g}"
     if curve:
-        numbers = (
-            f"{first:.0%} of the optimum in its first tenth of episodes, {last:.0%} in its last"
-        )
-    else:
-        numbers = f"a return of {first:.3g} in its first tenth of episodes, {last:.3g} in its last"
+        begin, end = f"{first:.0%} of the optimum", f"{last:.0%}"
+    numbers = f"{begin} in its first tenth of episodes, {end} in its last"
     if last - first < _LEARNS * scale or last <= first:
         return Verdict(True, f"the source hardly learns, {numbers}: there is nothing to distil")
     return Verdict(False, f"the source learns: {numbers}")
@@ -81,9 +72,9 @@ def judge_targets(sampling: Facts, loss: Facts) -> Verdict:
     """Whether targets come from all parts of the histories."""
     first, last = sampling["first_target"], sampling["last_target"]
     floor, whole = loss["floor"], loss["floor_of_whole_histories"]
-    floors = (
-        "" if floor is None else f"; their floor is {floor:.2f}, that of whole ones {whole:.2f}"
-    )
+    floors = ""
+    if floor is not None:
+        floors = f"; their floor is {floor:.2f}, that of whole ones {whole:.2f}"
     if last - first < _NARROW:
         part = f"{first:.0%} to {last:.0%}" if first else f"the first {last:.0%}"
         text = f"targets come only from {part} of the histories"

@@ -14,89 +14,51 @@ import numpy as np
 
 from compad_jax.envs import grid
 from compad_jax.envs.dark_room import DarkRoom
-from compad_jax.envs.protocol import EnvSpec
-from compad_jax.envs.tabular import TabularModel, shortest_ways
-from compad_jax.types import Transition
+from compad_jax.envs.tabular import TabularModel
 
 _ORDERS = np.array(list(itertools.permutations(range(grid.NUM_MOVES))), np.int32)  # [120, A]
 
 
 @dataclasses.dataclass(frozen=True)
-class DarkRoomPermuted:
+class DarkRoomPermuted(DarkRoom):
     """Reward 1 for each step on the cell in the last row and column.
 
     An observation and a state are the own cell, int [2] (row, column). A task says which move each
     action is, int [A].
     """
 
-    grid_size: int = 9
     horizon: int = 50
     start: str = "corner"  # center, corner (row 0, column 0) or random.
 
     @property
-    def _room(self) -> DarkRoom:
-        return DarkRoom(self.grid_size, self.horizon, self.start)
-
-    @property
-    def _goal(self) -> np.ndarray:
-        return np.full(2, self.grid_size - 1, np.int32)
-
-    @property
-    def spec(self) -> EnvSpec:
-        """See `Env`."""
-        return self._room.spec
+    def _goal(self) -> jax.Array:
+        return jnp.full(2, self.grid_size - 1, jnp.int32)
 
     @property
     def num_tasks(self) -> int:
         """Every order of the actions once."""
         return len(_ORDERS)
 
-    def task(self, index: jax.Array) -> jax.Array:
-        """The order of a number: int [A]."""
-        return jnp.asarray(_ORDERS)[index]
-
-    def reset(self, key: jax.Array, task: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """First cell of an episode, as state and as observation."""
-        return self._room.reset(key, task)
-
-    def step(
-        self, key: jax.Array, env_state: jax.Array, action: jax.Array, task: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Moves as the task says of the action; walls stop. Never terminal."""
-        return self._room.step(key, env_state, task[action], jnp.asarray(self._goal))
-
-    def tabular(self, task: jax.Array) -> TabularModel:
-        """The task as tables over row * grid_size + column."""
-        room = self._room.tabular(jnp.asarray(self._goal))
-        return room._replace(
-            next_state=jnp.asarray(room.next_state)[:, task],
-            probability=room.probability[:, task],
-            reward=room.reward[:, task],
-        )
-
-    @property
-    def num_stages(self) -> None:
-        """See `MappedEnv`: the goal pays at every step."""
-        return None
-
     @property
     def moves_are_permuted(self) -> bool:
         """See `MappedEnv`."""
         return True
 
-    def optimal_actions(self, transition: Transition, task: jax.Array) -> jax.Array:
-        """See `GuidedEnv`."""
-        ways = shortest_ways(self.tabular(task), self.horizon)
-        return ways[self.state_index(transition.obs)]
+    def task(self, index: jax.Array) -> jax.Array:
+        """The order of a number: int [A]."""
+        return jnp.asarray(_ORDERS)[index]
 
-    def next_places(self) -> np.ndarray:
-        """See `MappedEnv`."""
-        return grid.next_cells(self.grid_size)
+    def step(
+        self, key: jax.Array, env_state: jax.Array, action: jax.Array, task: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Moves as the task says of the action; walls stop. Never terminal."""
+        return super().step(key, env_state, task[action], self._goal)
 
-    def place(self, env_state: jax.Array) -> jax.Array:
-        """See `MappedEnv`."""
-        return self.state_index(env_state)
-
-    def state_index(self, env_state: jax.Array) -> jax.Array:
-        """Row * grid_size + column, int [...]."""
-        return grid.cell_number(env_state, self.grid_size)
+    def tabular(self, task: jax.Array) -> TabularModel:
+        """The task as tables over row * grid_size + column."""
+        room = super().tabular(self._goal)
+        return room._replace(
+            next_state=jnp.asarray(room.next_state)[:, task],
+            probability=room.probability[:, task],
+            reward=room.reward[:, task],
+        )

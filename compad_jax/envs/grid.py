@@ -32,9 +32,7 @@ def cell_number(cell: jax.Array, grid_size: int) -> jax.Array:
 def require_reachable(config: EnvConfig, *, only_last: bool = False) -> None:
     """Raises a ConfigError if an episode is too short for a goal: its task could teach nothing.
 
-    Args:
-        config: `grid_size`, `horizon` and `start`.
-        only_last: whether goals lie in the last row and column only.
+    With `only_last`, goals lie in the last row and column only.
     """
     grid_size, horizon, start = config.grid_size, config.horizon, config.start
     first = grid_size // 2 if start == "center" else 0

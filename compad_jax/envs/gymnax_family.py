@@ -78,7 +78,8 @@ class GymnaxFamily:
         """See `Env`."""
         key = self._key(task.number) if self.resets_alike else key
         obs, env_state = self.env.reset_env(key, self.params_of(task))
-        return _arrays(env_state), self._flat(obs)
+        # Some of its leaves are Python numbers at first.
+        return jax.tree.map(jnp.asarray, env_state), self._flat(obs)
 
     def step(
         self, key: jax.Array, env_state: Any, action: jax.Array, task: GymnaxTask
@@ -195,8 +196,3 @@ def _try(name: str, family: GymnaxFamily) -> None:
         named = ", ".join(parameter for parameter, *_ in family.ranges)
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{name}: cannot be traced with {named} as the task: {reason}") from error
-
-
-def _arrays(env_state: Any) -> Any:
-    """A state whose leaves are arrays of 32 bits: some are Python numbers at first."""
-    return jax.tree.map(jnp.asarray, env_state)

@@ -195,32 +195,17 @@ class TimeStep(NamedTuple):
 
 
 def reset(env: Env, key: jax.Array, task: Any) -> tuple[EpisodeState, jax.Array]:
-    """Starts an episode.
-
-    Args:
-        env: the environment.
-        key: PRNG key, consumed.
-        task: one task.
-
-    Returns:
-        The state and its observation, [O].
-    """
+    """Starts an episode: its state and observation, [O]; the key is consumed."""
     env_state, obs = env.reset(key, task)
     return EpisodeState(env_state, jnp.zeros((), jnp.int32)), obs
 
 
 def step(env: Env, key: jax.Array, state: EpisodeState, action: jax.Array, task: Any) -> TimeStep:
-    """Acts once; starts the next episode at a terminal state or at the horizon.
+    """Acts once, int []; starts the next episode at a terminal state or at the horizon.
 
     Where the environment has a method `distractor(env_state) -> bool []` and it says yes, the
-    action is replaced by a uniformly random one: no policy can use such steps to take notes.
-
-    Args:
-        env: the environment.
-        key: PRNG key, consumed.
-        state: the state to act in.
-        action: int [].
-        task: one task.
+    action is replaced by a uniformly random one: no policy can use such steps to take notes. The
+    key is consumed.
 
     Returns:
         The time step, with the final observation apart from the next episode's first.
@@ -255,17 +240,10 @@ def step(env: Env, key: jax.Array, state: EpisodeState, action: jax.Array, task:
 
 
 def recalls(env: Env, state: EpisodeState) -> jax.Array:
-    """In which states an action can show what was learned before a wait.
+    """In which states of B episodes an action can show what was learned before a wait: bool [B].
 
     Where the environment has a method `recalls(env_state) -> bool []`, as it says; otherwise in
     all in which it does not distract.
-
-    Args:
-        env: the environment.
-        state: of B episodes.
-
-    Returns:
-        bool [B].
     """
     if hasattr(env, "recalls"):
         return jax.vmap(env.recalls)(state.env_state)

@@ -20,14 +20,9 @@ class Split(NamedTuple):
 
 
 def choose_tasks(family_size: int, num_tasks: int) -> np.ndarray:
-    """Draws which tasks of a family are used: always the same ones, whatever the split.
+    """Draws which G tasks of a family are used, 0 for all: their numbers, int [G], ascending.
 
-    Args:
-        family_size: tasks in the family.
-        num_tasks: how many are used, G; 0: all.
-
-    Returns:
-        Their numbers, int [G], ascending.
+    They are always the same ones, whatever the split.
 
     Raises:
         ConfigError: the family is smaller, or too large to use all of it.
@@ -44,14 +39,7 @@ def choose_tasks(family_size: int, num_tasks: int) -> np.ndarray:
 
 
 def split_tasks(num_tasks: int, config: EnvConfig) -> Split:
-    """Draws the split from its seed.
-
-    Args:
-        num_tasks: tasks that are used, G.
-        config: `split_seed`, `train_env_ratio` and `validation_ratio`.
-
-    Returns:
-        The split; every task stands in exactly one part.
+    """Draws the split of G tasks from its seed; every task stands in exactly one part.
 
     Raises:
         ConfigError: a part that is needed would be empty.
@@ -74,16 +62,7 @@ def split_tasks(num_tasks: int, config: EnvConfig) -> Split:
 
 
 def tasks_of(env: Env, config: EnvConfig, part: str) -> tuple[np.ndarray, Any]:
-    """The tasks of one part of the split.
-
-    Args:
-        env: the environment.
-        config: its settings.
-        part: train, validation or held_out.
-
-    Returns:
-        Their rows in the histories, int [.], and the tasks themselves, [., ...].
-    """
+    """The rows in the histories, int [.], and the tasks, [., ...], of one part of the split."""
     chosen = choose_tasks(env.num_tasks, config.num_tasks)
     rows = getattr(split_tasks(len(chosen), config), part)
     return rows, make_tasks(env, chosen[rows])

@@ -28,16 +28,10 @@ class TabularModel(NamedTuple):
 def deterministic_model(
     next_state: Any, reward: Any, initial: Any, terminal: Any = None
 ) -> TabularModel:
-    """Makes the tables of a task without chance: one outcome of each action.
+    """Makes the tables of a task without chance: one outcome of each action, C = 1.
 
-    Args:
-        next_state: int [states, A].
-        reward: float [states, A].
-        initial: float [states].
-        terminal: bool [states]; None: no state is.
-
-    Returns:
-        The model, C = 1.
+    `next_state` and `reward` are [states, A]; `initial` and `terminal` are [states]. None: no state
+    is terminal.
     """
     outcome = next_state[..., None]
     terminal = jnp.zeros(len(next_state), bool) if terminal is None else terminal
@@ -45,17 +39,10 @@ def deterministic_model(
 
 
 def optimal_return(model: TabularModel, horizon: int) -> jax.Array:
-    """Expected return of the best policy over one episode, by backward induction.
+    """Expected return of the best policy over one episode, by backward induction: float [].
 
     V_h(s) = max_a r(s, a) + sum_c p(c | s, a) V_{h-1}(s_c), with h steps to go; V of a terminal
-    state is 0.
-
-    Args:
-        model: one task.
-        horizon: environment steps of an episode.
-
-    Returns:
-        float [], undiscounted.
+    state is 0. It is not discounted.
     """
     return _backward(model, horizon, lambda q: q.max(-1))
 
@@ -66,23 +53,17 @@ def random_return(model: TabularModel, horizon: int) -> jax.Array:
 
 
 def fewest_steps(model: TabularModel, horizon: int) -> jax.Array:
-    """How soon the best policy can earn anything at all: steps until its first reward.
+    """How soon the best policy can earn anything at all: steps until its first reward, float [].
 
-    Args:
-        model: one task; its rewards are not negative.
-        horizon: environment steps of an episode.
-
-    Returns:
-        float []; NaN where it depends on a random start, or nothing can be earned.
+    NaN where it depends on a random start, or nothing can be earned. No reward may be negative.
     """
     return _at_start(model, _steps_to_reward(model, horizon).min(-1))
 
 
 def decision_values(model: TabularModel, horizon: int) -> jax.Array:
-    """Which first actions lead to the first reward in the fewest steps; see `fewest_steps`.
+    """Which first actions lead to the first reward in the fewest steps: 1 for those, float [A].
 
-    Returns:
-        float [A]: 1 for those that do, 0 for others; NaN as for `fewest_steps`.
+    0 for others; NaN as for `fewest_steps`.
     """
     steps = _steps_to_reward(model, horizon)
     is_best = (steps == steps.min(-1, keepdims=True)).astype(jnp.float32)
@@ -92,12 +73,8 @@ def decision_values(model: TabularModel, horizon: int) -> jax.Array:
 def shortest_ways(model: TabularModel, horizon: int) -> jax.Array:
     """The policy that takes every shortest way to the next reward, each as likely as others.
 
-    Args:
-        model: one task; its rewards are not negative.
-        horizon: a reward farther away counts as none.
-
-    Returns:
-        Probabilities, float [states, A]; uniform where there is no reward.
+    Probabilities, float [states, A]; uniform where there is no reward. No reward may be negative,
+    and one farther away than the horizon counts as none.
     """
     steps = _steps_to_reward(model, horizon)
     is_best = (steps == steps.min(-1, keepdims=True)).astype(jnp.float32)
@@ -139,16 +116,9 @@ def _backward(
 
 
 def optimal_returns(env: Env, tasks: Any) -> np.ndarray | None:
-    """The best expected return of an episode, where it is known.
+    """The best expected return of an episode in tasks [G, ...]: float [G], or None if not known.
 
     It comes from the environment's own `optimal_return(task) -> float []`, or from its tables.
-
-    Args:
-        env: the environment.
-        tasks: [G, ...].
-
-    Returns:
-        float [G], or None where the environment offers neither.
     """
     return _solve(env, tasks, "optimal_return", optimal_return)
 

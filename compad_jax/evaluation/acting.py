@@ -33,17 +33,7 @@ class ActingState(NamedTuple):
 
 
 def init_acting(policy: Policy, params: Params, keys: jax.Array, greedy: jax.Array) -> ActingState:
-    """The state of a policy that has seen nothing of B environments.
-
-    Args:
-        policy: the policy.
-        params: its parameters.
-        keys: PRNG keys [B].
-        greedy: bool [B].
-
-    Returns:
-        The state before the first action.
-    """
+    """The state before the first action in B environments: PRNG keys [B]; greedy, bool [B]."""
     chex.assert_equal_shape([keys, greedy])
     batch, spec = len(greedy), policy.spec
     return ActingState(
@@ -67,12 +57,8 @@ def act(
 ) -> tuple[ActingState, jax.Array]:
     """Reads what the environments show and chooses an action for each.
 
-    Args:
-        policy: the policy.
-        smoothing: label smoothing of the training, undone before sampling.
-        params: of the policy.
-        state: of the policy.
-        seen: at the first step, only `obs` counts.
+    `smoothing` is the label smoothing of the training, undone before sampling. At the first step,
+    only `seen.obs` counts.
 
     Returns:
         The next state, whose `action` is to be taken, and float32 logits [B, A].

@@ -34,25 +34,16 @@ class Episodes(NamedTuple):
 def make_episodes(
     config: Config, policy: Policy, env: Env, tasks: Any, num_episodes: int
 ) -> Callable[[Params], Episodes]:
-    """Builds the function that plays all episodes, both ways to act in one batch.
+    """Builds the function that plays E episodes of each rollout, both ways to act in one batch.
 
-    All rollouts act in lockstep until each of them has finished its episodes, but for the wait
-    of the last one; what a rollout does after its last episode is not counted.
-
-    Args:
-        config: `eval`'s seeds and chunks, and the label smoothing of the training.
-        policy: the policy.
-        env: the environment.
-        tasks: [G, ...].
-        num_episodes: of each rollout, E; of any length.
-
-    Returns:
-        Function params -> episodes. It compiles at its first call.
+    All rollouts, of tasks [G, ...], act in lockstep until each of them has finished its episodes,
+    but for the wait of the last one; what a rollout does after its last episode is not counted. The
+    function compiles at its first call.
     """
     shape = (len(SELECTIONS), num_tasks_of(tasks), config.eval.num_seeds)
     chunk = min(config.eval.chunk_episodes, num_episodes)
     num_steps = min(chunk * env.spec.horizon, _MAX_STEPS)
-    rollouts = _plan_rollouts(tasks, shape, config.eval.seed)
+    rollouts = plan_rollouts(tasks, shape, config.eval.seed)
     programs: list[Any] = []
 
     def play_all(params: Params) -> Episodes:
@@ -103,10 +94,13 @@ def num_tasks_of(tasks: Any) -> int:
     return len(jax.tree.leaves(tasks)[0])
 
 
-def _plan_rollouts(
+def plan_rollouts(
     tasks: Any, shape: tuple[int, int, int], seed: int
 ) -> tuple[Any, jax.Array, jax.Array]:
-    """Task, PRNG key and whether greedy, each [B, ...], of all rollouts; on every device."""
+    """Task, PRNG key and whether greedy of all rollouts of tasks [G, ...], on every device.
+
+    Each is [B, ...], by selection, task and seed: B is the product of `shape`, (2, G, R).
+    """
     batch = int(np.prod(shape))
     places = np.broadcast_to(np.arange(shape[1])[:, None], shape).ravel()
     greedy = np.broadcast_to(np.array([True, False])[:, None, None], shape).ravel()

@@ -95,19 +95,18 @@ def evaluate(
     for index, (selection, directory) in enumerate(zip(SELECTIONS, directories, strict=True)):
         outcome = Returns(played.returns[index], optimum)
         compressions, lengths = played.num_compressions[index], played.lengths[index]
-        summary = {"name": os.path.basename(directory), "action_selection": selection} | facts
         recall = played.recall and Recall(*(x[index] for x in played.recall))
-        summary |= (
-            summarise(outcome, tasks, source)
-            | summarise_recall(recall, reference)
-            | {
-                "mean_episode_length": float(lengths.mean()),
-                "num_compressions": int(compressions.max()),
-                "criteria": original_criteria(
-                    metrics, outcome.returns, config, env.spec.num_actions
-                ),
-            }
-        )
+        criteria = original_criteria(metrics, outcome.returns, config, env.spec.num_actions)
+        summary = {
+            "name": os.path.basename(directory),
+            "action_selection": selection,
+            **facts,
+            **summarise(outcome, tasks, source),
+            **summarise_recall(recall, reference),
+            "mean_episode_length": float(lengths.mean()),
+            "num_compressions": int(compressions.max()),
+            "criteria": criteria,
+        }
         more = recall_curves(recall, reference) if recall else {}
         with replacing_evaluation(directory, step, to_dict(config)):
             files.write_json(os.path.join(directory, "life.json"), lives[index], indent=None)

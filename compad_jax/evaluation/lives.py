@@ -47,7 +47,7 @@ def record_lives(
     num_steps: int,
     smoothing: float,
 ) -> Lives:
-    """Lets a policy live once in each task.
+    """Lets a policy live once in each task; the lives are always the same ones.
 
     Args:
         policy: the policy.
@@ -57,9 +57,6 @@ def record_lives(
         greedy: bool [B], take the likeliest action instead of sampling.
         num_steps: at least so many; a life ends with the last token of a compression.
         smoothing: label smoothing of the training, undone before sampling.
-
-    Returns:
-        The lives, always the same ones.
     """
 
     def step(state: RolloutState, _: None) -> tuple[RolloutState, Any]:

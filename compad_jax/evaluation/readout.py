@@ -78,15 +78,10 @@ def facts_of(lives: Lives, room: Room, compress_length: int) -> Facts:
 
 
 def fit_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares with a penalty on the weights of standardised inputs.
+    """Least squares with a penalty, times the number of rows, on weights of standardised inputs.
 
-    Args:
-        x: float [rows, features].
-        y: float [rows, outputs].
-        penalty: times the number of rows.
-
-    Returns:
-        Weights [features, outputs] and constants [outputs]: a prediction is x @ w + b.
+    (float [rows, features], float [rows, outputs]) -> weights [features, outputs] and constants
+    [outputs]: a prediction is x @ w + b.
     """
     mean, scale = x.mean(0), x.std(0) + 1e-6
     z, center = (x - mean) / scale, y.mean(0)
@@ -96,16 +91,7 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray,
 
 
 def fit_readout(latents: np.ndarray, facts: Facts, room: Room) -> Readout:
-    """Fits the regressions.
-
-    Args:
-        latents: float [V, B, M, D], of the versions that the facts are about.
-        facts: of the same memories.
-        room: where they lived.
-
-    Returns:
-        The read-out.
-    """
+    """Fits the regressions to latents [V, B, M, D] of the versions that the facts are about."""
     x = _flatten(latents)
     y = np.concatenate([facts.found[..., None], facts.visited], axis=-1, dtype=np.float64)
     is_told = facts.found & (facts.goal >= 0)

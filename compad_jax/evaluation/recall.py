@@ -39,11 +39,7 @@ def make_reference(env: Env, tasks: Any) -> Reference:
 
 
 def recall_curves(recall: Recall, reference: Reference) -> dict[str, np.ndarray]:
-    """What was recalled in each episode.
-
-    Args:
-        recall: E episodes.
-        reference: of the same tasks.
+    """What was recalled in each of E episodes.
 
     Returns:
         Of those that are known, float [E, G, R]:
@@ -66,10 +62,6 @@ def recall_curves(recall: Recall, reference: Reference) -> dict[str, np.ndarray]
 
 def summarise_recall(recall: Recall | None, reference: Reference) -> dict[str, Any]:
     """Means over the episodes that have a wait behind them, each with its interval.
-
-    Args:
-        recall: E episodes; None where nobody waits.
-        reference: of the same tasks.
 
     Returns:
         Part of `summary.json`: `direct_fraction`, `decision_regret` and `recall_regret`, each with

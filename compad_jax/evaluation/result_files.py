@@ -30,12 +30,9 @@ def replacing_evaluation(directory: str, step: int, config: dict[str, Any]) -> I
 
 
 def check_directory(directory: str, step: int, config: dict[str, Any]) -> None:
-    """Refuses a directory that another evaluation would be written into.
+    """Refuses a directory, which need not exist, that another evaluation would be written into.
 
-    Args:
-        directory: of an evaluation; need not exist.
-        step: of the checkpoint that is evaluated.
-        config: all settings. Which checkpoint they ask for does not matter: `step` says it.
+    Which checkpoint the settings ask for does not matter: `step` says it.
 
     Raises:
         ConfigError: a different evaluation, or an unreadable one, is there.
@@ -64,13 +61,8 @@ def write_curve(
 ) -> None:
     """Writes `curve.csv`, a line an episode; a field is empty where nothing is known.
 
-    Args:
-        directory: exists.
-        outcome: returns [E, G, R] and optimum [G].
-        source: what the source earned.
-        lengths: int [E, G, R], steps of each episode.
-        compressions: int [E, G, R], done by the end of each episode.
-        more: further columns by name, float [E, G, R]; their means are written.
+    Lengths, in steps, and compressions, done by the end of each episode, are int [E, G, R]; `more`
+    has further columns by name, float [E, G, R], whose means are written.
     """
     shares = fractions(outcome.returns, outcome.optimum)
     source_shares = fractions(source.curve, outcome.optimum)

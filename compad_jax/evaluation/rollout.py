@@ -1,5 +1,6 @@
 """In-context rollouts: a frozen policy acts in many environments at once, history kept."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -49,19 +50,9 @@ def init_rollout(
     *,
     num_episodes: int,
 ) -> RolloutState:
-    """Starts B rollouts with empty histories.
+    """Starts B rollouts of E episodes that are counted, with empty histories.
 
-    Args:
-        policy: the policy.
-        params: its parameters.
-        env: the environment.
-        tasks: [B, ...].
-        keys: PRNG keys [B]; a rollout depends on its own key only.
-        greedy: bool [B].
-        num_episodes: how many of each rollout are counted, E.
-
-    Returns:
-        The state before the first step.
+    Tasks are [B, ...], PRNG keys [B], greedy is bool [B]; a rollout depends on its own key only.
     """
     chex.assert_equal_shape_prefix([*jax.tree.leaves(tasks), keys, greedy], 1)
     reset_keys = jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys)
@@ -79,17 +70,9 @@ def init_rollout(
 def rollout_step(
     policy: Policy, params: Params, env: protocol.Env, smoothing: float, state: RolloutState
 ) -> tuple[RolloutState, StepRecord]:
-    """Every rollout observes, acts once and learns what came of it.
+    """Every rollout observes, acts once and learns what came of it; environments reset themselves.
 
-    Args:
-        policy: the policy.
-        params: its parameters.
-        env: the environment; auto-resets.
-        smoothing: label smoothing of the training, undone before sampling.
-        state: where the rollouts stand.
-
-    Returns:
-        The next state and the record of the step.
+    `smoothing` is the label smoothing of the training, undone before sampling.
     """
     acting, logits = act(policy, smoothing, params, state.acting, state.seen)
     timestep, seen = _step_envs(env, state, acting.action)
@@ -118,13 +101,8 @@ def sit_out(
     """As many steps as a compression takes tokens, if all that count are spent waiting.
 
     While it waits, a policy decides nothing: it only reads. What the steps lead to is the same as
-    after as many `rollout_step`s, and costs one compression instead of a decision each.
-
-    Args:
-        policy: the policy.
-        params: its parameters.
-        env: the environment.
-        state: where the rollouts stand, with a full window.
+    after as many `rollout_step`s, and costs one compression instead of a decision each. Windows
+    must be full.
 
     Returns:
         The state after these steps, and whether it may be used (bool []): every rollout waited,
@@ -159,43 +137,30 @@ def make_rollout(
     num_steps: int,
     shardings: RolloutState | None = None,
 ) -> Any:
-    """Builds the jitted function that plays on for `num_steps` steps.
+    """Builds the jitted function (params, state) -> state that plays on for `num_steps` steps.
 
     Episodes have any length: what they came to is in the state's `tally`. Calling the function
     again with the state it returned goes on with the same histories, and memory does not grow
-    with the number of steps.
-
-    Args:
-        policy: the policy.
-        env: the environment.
-        smoothing: see `rollout_step`.
-        num_steps: steps a call.
-        shardings: of the state; the same before and after a call.
-
-    Returns:
-        Function (params, state) -> state; the state is donated.
+    with the number of steps. The state is donated; its shardings stay the same.
     """
 
-    def play_each(params: Params, state: RolloutState) -> RolloutState:
-        def step(_: jax.Array, state: RolloutState) -> RolloutState:
-            return rollout_step(policy, params, env, smoothing, state)[0]
+    def step(params: Params, state: RolloutState) -> RolloutState:
+        return rollout_step(policy, params, env, smoothing, state)[0]
 
-        return jax.lax.fori_loop(0, num_steps, step, state)
+    def play_each(params: Params, state: RolloutState) -> RolloutState:
+        return jax.lax.fori_loop(0, num_steps, lambda _, state: step(params, state), state)
 
     def play_or_wait(params: Params, state: RolloutState) -> RolloutState:
         stop = state.acting.step + num_steps
 
-        def step(state: RolloutState) -> RolloutState:
-            return rollout_step(policy, params, env, smoothing, state)[0]
-
         def try_to_wait(state: RolloutState) -> RolloutState:
             waited, is_valid = sit_out(policy, params, env, state)
-            return jax.lax.cond(is_valid, lambda: waited, lambda: step(state))
+            return jax.lax.cond(is_valid, lambda: waited, lambda: step(params, state))
 
         def go_on(state: RolloutState) -> RolloutState:
             is_full = state.acting.window.length == policy.window
             is_short = state.acting.step + policy.compress_length <= stop
-            return jax.lax.cond(is_full & is_short, try_to_wait, step, state)
+            return jax.lax.cond(is_full & is_short, try_to_wait, partial(step, params), state)
 
         return jax.lax.while_loop(lambda state: state.acting.step < stop, go_on, state)
 

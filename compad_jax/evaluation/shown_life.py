@@ -49,14 +49,9 @@ def live_and_fit(
 ) -> tuple[Lives, Fitted | None]:
     """Lets a policy live in tasks that are evaluated, and reads out what its memory believes.
 
-    In the same lockstep it lives in other training tasks: on these the read-out is fitted, on
-    those it is judged.
-
-    Args:
-        config: all settings; long waits are shortened.
-        policy: the policy.
-        params: its parameters.
-        num_fitted: lives to fit on, half of them greedy; tasks are repeated as often as it takes.
+    In the same lockstep it lives in `num_fitted` other training tasks, half of them greedily and
+    repeated as often as it takes: on these the read-out is fitted, on those it is judged. Long
+    waits are shortened.
 
     Returns:
         Lives in the evaluated tasks, all greedy ones before all sampled ones, and the read-out;
@@ -104,26 +99,21 @@ def _fit(fitting: Lives, judged: Lives, room: Room, compress_length: int) -> Fit
 def lives_to_show(config: Config, policy: Policy, params: Params) -> list[dict[str, Any]]:
     """Plays, and chooses a life for each way to act: the one whose first reward came latest.
 
-    Args:
-        config: all settings.
-        policy: the policy.
-        params: its parameters.
-
     Returns:
         The contents of `life.json` for each of `SELECTIONS`; see `tell`.
     """
     lives, fitted = live_and_fit(config, policy, params)
     paid = lives.transition.reward > 0
     first = np.where(paid.any(0), paid.argmax(0), -1).reshape(len(SELECTIONS), -1)
-    env = make_env(with_short_waits(config.env))
+    short = with_short_waits(config.env)
     facts = {
         "num_tasks": first.shape[1],
         "split": config.eval.split,
-        "num_actions": env.spec.num_actions,
+        "num_actions": policy.spec.num_actions,
         "window": policy.window,
-        "shortened": with_short_waits(config.env) != config.env,
+        "shortened": short != config.env,
     }
-    shown = []
+    env, shown = make_env(short), []
     for number, (selection, times) in enumerate(zip(SELECTIONS, first, strict=True)):
         place = number * len(times) + int(times.argmax())
         shown.append(facts | {"acting": selection} | tell(lives, place, env, fitted))
@@ -131,13 +121,7 @@ def lives_to_show(config: Config, policy: Policy, params: Params) -> list[dict[s
 
 
 def tell(lives: Lives, number: int, env: Env, fitted: Fitted | None) -> dict[str, Any]:
-    """One life as lists of numbers.
-
-    Args:
-        lives: several.
-        number: of the one to be told.
-        env: where they lived.
-        fitted: the read-out, if there is one.
+    """The life of a number, among several in `env`, as lists of numbers.
 
     Returns:
         Lists over T steps, over versions of the memory from 1, and facts:

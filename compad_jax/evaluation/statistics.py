@@ -29,14 +29,9 @@ def no_source(num_tasks: int) -> Source:
 
 
 def fractions(returns: np.ndarray, optimum: np.ndarray | None) -> np.ndarray | None:
-    """Returns as shares of the optimum.
+    """Returns, float [..., G, R], divided by the optimum, float [G].
 
-    Args:
-        returns: float [..., G, R].
-        optimum: float [G], or None.
-
-    Returns:
-        Float [..., G', R] of the tasks whose optimum is positive; None where there is none.
+    Float [..., G', R], of the tasks whose optimum is positive; None where there is none.
     """
     if optimum is None or not (optimum > 0).any():
         return None
@@ -50,12 +45,7 @@ def mean_fraction(returns: np.ndarray, optimum: np.ndarray | None) -> float | No
 
 
 def summarise(outcome: Returns, tasks: Any, source: Source) -> dict[str, Any]:
-    """The numbers that judge an evaluation; None stands for what is not known.
-
-    Args:
-        outcome: returns [E, G, R] and optimum [G].
-        tasks: [G, ...].
-        source: what the source earned.
+    """The numbers that judge an evaluation of tasks [G, ...]; None stands for what is not known.
 
     Returns:
         Part of `summary.json`. "Final" is the last tenth of the episodes.
@@ -65,9 +55,9 @@ def summarise(outcome: Returns, tasks: Any, source: Source) -> dict[str, Any]:
     mean_return, final_return = float(returns.mean()), float(final.mean())
     return {
         "mean_return": mean_return,
-        "mean_return_ci95": _interval(returns.mean(0)),
+        "mean_return_ci95": bootstrap(returns.mean(0)).tolist(),
         "final_mean_return": final_return,
-        "final_mean_return_ci95": _interval(final),
+        "final_mean_return_ci95": bootstrap(final).tolist(),
         "source_mean_return": source.mean_return,
         "source_final_mean_return": source.final_mean_return,
         "share_of_source_return": _share(mean_return, source.mean_return),
@@ -105,7 +95,7 @@ def _against_optimum(outcome: Returns, final: np.ndarray, source: Source) -> dic
         "source_first_regret": _minus(mean_optimum, first_of_source),
         "fraction_of_optimum": None if shares is None else float(shares.mean()),
         "final_fraction_of_optimum": mean_fraction(final, optimum),
-        "final_fraction_ci95": None if final_shares is None else _interval(final_shares),
+        "final_fraction_ci95": None if final_shares is None else bootstrap(final_shares).tolist(),
         "episodes_to_90_percent": int(reached.argmax()) + 1
         if reached is not None and reached.any()
         else None,
@@ -113,13 +103,10 @@ def _against_optimum(outcome: Returns, final: np.ndarray, source: Source) -> dic
 
 
 def bootstrap(values: np.ndarray) -> np.ndarray:
-    """95% confidence interval of a mean over tasks x seeds.
+    """95% confidence interval of a mean over tasks x seeds, float [..., G, R].
 
     Tasks are drawn with replacement, then seeds within each task drawn: the seeds of a
     task resemble each other, so they must not count as independent.
-
-    Args:
-        values: float [..., G, R].
 
     Returns:
         Low and high, float [2, ...].
@@ -135,19 +122,10 @@ def bootstrap(values: np.ndarray) -> np.ndarray:
 def source_returns(reward: np.ndarray, done: np.ndarray) -> Source:
     """Adds up the finished episodes of histories, whatever their lengths.
 
-    Args:
-        reward: float [G, R, T].
-        done: bool [G, R, T], the episode ended with this step.
-
-    Returns:
-        What the source earned.
+    Rewards are float [G, R, T]; `done`, bool [G, R, T], is true where an episode ended.
     """
-    streams = [
-        _finished(*stream)
-        for stream in zip(
-            reward.reshape(-1, reward.shape[-1]), done.reshape(-1, done.shape[-1]), strict=True
-        )
-    ]
+    num_steps = reward.shape[-1]
+    streams = list(map(_finished, reward.reshape(-1, num_steps), done.reshape(-1, num_steps)))
     shortest = min(map(len, streams))
     curve = np.stack([x[:shortest] for x in streams], -1).reshape(shortest, *reward.shape[:2])
     streams = [x for x in streams if len(x)]
@@ -166,10 +144,6 @@ def _finished(reward: np.ndarray, done: np.ndarray) -> np.ndarray:
 
 def _tenth(number: int) -> int:
     return max(1, number // 10)
-
-
-def _interval(values: np.ndarray) -> list[float]:
-    return [float(x) for x in bootstrap(values)]
 
 
 def _share(value: float, whole: float | None) -> float | None:

@@ -63,17 +63,14 @@ def count(
     log_probs: jax.Array,
     recalls: jax.Array,
 ) -> Tally:
-    """Adds a step to the episode that it belongs to; episodes beyond the last are ignored.
+    """Adds a step of B environments to the episodes they are in; those beyond the last are ignored.
 
     Args:
         tally: so far.
-        timestep: of B environments.
+        timestep: [B].
         num_compressions: int [], of the policy so far.
         log_probs: float [B, A], by which the actions were chosen.
         recalls: bool [B], see `WaitTally`.
-
-    Returns:
-        The tally with the step.
     """
     place = jnp.arange(len(tally.episode)), tally.episode
     lengths = tally.lengths.at[place].add(1, mode="drop")

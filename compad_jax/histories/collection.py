@@ -22,12 +22,10 @@ from compad_jax.histories.store import (
     IMPORTED,
     Origin,
     Store,
-    hash_store,
     is_address,
     store_directory,
     store_settings,
 )
-from compad_jax.histories.store_arrays import Layout
 from compad_jax.histories.store_writer import (
     make_layouts,
     only_one_program,
@@ -65,12 +63,11 @@ def load_histories_and_hash(config: Config, tasks: np.ndarray | None = None) -> 
     """As `load_histories`; returns also what identifies these histories, see `hash_store`."""
     store, directory = open_histories(config)
     history, env = store.read(tasks), make_env(config.env)
-    num_tasks = len(choose_tasks(env.num_tasks, config.env.num_tasks))
-    num_read = num_tasks if tasks is None else len(tasks)
-    shape = (num_read, config.source.num_streams, config.source.num_steps)
+    used = choose_tasks(env.num_tasks, config.env.num_tasks) if tasks is None else tasks
+    shape = (len(used), config.source.num_streams, config.source.num_steps)
     mistake = find_mistake(history, env.spec, shape)
     require(not mistake, f"{directory}/{mistake}; {ADVICE}")
-    return history, hash_store(directory)
+    return history, store.hash
 
 
 def open_histories(config: Config) -> tuple[Store, str]:
@@ -83,7 +80,8 @@ def open_histories(config: Config) -> tuple[Store, str]:
     if not is_address(directory):  # Where folders cannot be renamed, stores are only read.
         with only_one_program(directory) as is_there:
             if not is_there:
-                _make_store(config, directory, origin, num_tasks)
+                one_task = jax.eval_shape(learn, jax.ShapeDtypeStruct((), jnp.int32))
+                _make_store(config, directory, origin, one_task, num_tasks)
     return Store(directory, origin), directory
 
 
@@ -107,10 +105,12 @@ def has_lengths(config: Config) -> bool:
     return config.source.name == IMPORTED and _open_imported(config)[0].has("length")
 
 
-def _make_store(config: Config, directory: str, origin: Origin, num_tasks: int) -> None:
+def _make_store(
+    config: Config, directory: str, origin: Origin, one_task: History, num_tasks: int
+) -> None:
     """Collects the share of this process, and writes it as it comes: it need not fit in memory."""
     start, tasks = time.monotonic(), share_of_tasks(num_tasks)
-    layouts = _store_layouts(config, num_tasks)
+    layouts = make_layouts(one_task, num_tasks, make_env(config.env).spec)
     parts = _checked(config, collect_parts(config, tasks))
     write_parts(directory, parts, layouts, int(tasks[0]) if len(tasks) else 0, origin)
     steps = num_tasks * config.source.num_streams * config.source.num_steps
@@ -128,18 +128,8 @@ def _checked(config: Config, parts: Iterable[History]) -> Iterator[History]:
         yield part
 
 
-def _store_layouts(config: Config, num_tasks: int) -> dict[str, Layout]:
-    """Shapes and types of the arrays of the store that is to be made."""
-    learn, _ = make_learner(config)
-    one_task = jax.eval_shape(learn, jax.ShapeDtypeStruct((), jnp.int32))
-    return make_layouts(one_task, num_tasks, make_env(config.env).spec)
-
-
 def make_learner(config: Config) -> tuple[Callable[[jax.Array], History], int]:
-    """Builds the function that lets the source learn one task.
-
-    Args:
-        config: `env` and `source`.
+    """Builds the function that lets the source learn one task, by `env` and `source`.
 
     Returns:
         Pure function row (int []) -> History [R, T], log-probabilities in float16; and the
@@ -179,19 +169,12 @@ def _guide(config: Config, env: Env) -> GuidedEnv:
 
 
 def aim_at_optimum(env: GuidedEnv, task: Any, key: jax.Array, history: History) -> History:
-    """The same histories with optimal actions to be imitated, in place of those taken.
+    """The same histories [R, T] of a task, with optimal actions to be imitated and their policy.
+
+    The key, which is consumed, draws among equally good actions.
 
     Source: Lee et al. (2023), Supervised pretraining can learn in-context reinforcement learning,
     section 3. Deviation: every step of a history is a query, not a state drawn beside it.
-
-    Args:
-        env: the environment.
-        task: that of the histories.
-        key: PRNG key, consumed; it draws among equally good actions.
-        history: [R, T].
-
-    Returns:
-        Histories whose log-probabilities are those of the optimal policy.
     """
     probability = jax.vmap(env.optimal_actions, (0, None))(history.transition, task)
     log_probs = jnp.log(probability)
@@ -200,16 +183,10 @@ def aim_at_optimum(env: GuidedEnv, task: Any, key: jax.Array, history: History) 
 
 
 def program_hash(learn: Callable[[jax.Array], History]) -> str:
-    """Identifies the code of an environment and a source by what it compiles to.
+    """Identifies the code of an environment and a source by what it compiles to, in hexadecimal.
 
     Nobody has to remember to change a version: whatever changes the histories, a setting of
     JAX included, changes the program. Comments and names do not, nor do the devices.
-
-    Args:
-        learn: of `make_learner`.
-
-    Returns:
-        Hexadecimal digits.
     """
     traced = jax.jit(learn).trace(jax.ShapeDtypeStruct((), jnp.int32))
     text = traced.lower(lowering_platforms=("cpu",)).as_text()  # StableHLO, constants included.

@@ -30,16 +30,10 @@ class Dataset(NamedTuple):
 
 
 def is_informative(log_probs: jax.Array) -> jax.Array:
-    """Whether a source preferred any action: where none, there is nothing to imitate.
+    """Whether a source preferred any action, bool [...]: where none, there is nothing to imitate.
 
     Only exact uniformity counts, up to a rounding to float16: a source that is nearly uniform
-    explores, and a student must learn to explore.
-
-    Args:
-        log_probs: of its policy, float [..., A]; -inf is allowed.
-
-    Returns:
-        bool [...].
+    explores, and a student must learn to explore. `log_probs` are float [..., A]; -inf is allowed.
     """
     log_probs = log_probs.astype(jnp.float32)
     highest = log_probs.max(-1)
@@ -91,13 +85,10 @@ def make_place_windows(
 ) -> Callable[[History, np.ndarray, int], Dataset]:
     """Builds the function that puts the histories of the windows of some steps on the devices.
 
-    Args:
-        floor_fn: as in `make_datasets`.
-        mesh: the devices; they share the windows of a step.
-
     Returns:
         Function (history [steps, own windows, T], their tasks, rows of the whole dataset) ->
-        dataset with leading axes [steps, B]: a row a window. A process gives its own windows.
+        dataset with leading axes [steps, B]: a row a window, shared out by the devices. A process
+        gives its own windows.
     """
     describe, split = _describer(floor_fn), NamedSharding(mesh, PartitionSpec(None, "data"))
 
@@ -144,24 +135,18 @@ def dataset_shapes(
     *,
     has_lengths: bool = False,
 ) -> Dataset:
-    """What a training step takes, all but the values.
+    """What a training step takes, all but the values: shapes, types and shardings.
 
-    Args:
-        config: all settings.
-        spec: of the environment.
-        num_tasks: that are trained on.
-        mesh: the devices; None: the first one.
-        has_lengths: whether histories differ in length.
-
-    Returns:
-        As by `make_datasets`; with `data.streamed`, as by the function of `make_place_windows`.
+    It is that of `make_datasets` for so many training tasks; with `data.streamed`, that of the
+    function of `make_place_windows`. Without a mesh it lies on the first device.
     """
     if config.data.streamed:
         assert mesh is not None
         rows: tuple[int, ...] = (config.train.log_every, config.train.train_batch_size)
         where: Any = NamedSharding(mesh, PartitionSpec(None, "data"))
     else:
-        rows, where = (_fill(num_tasks * config.source.num_streams, mesh),), _placement(mesh)
+        rows = (_fill(num_tasks * config.source.num_streams, mesh),)
+        where = mesh and sharding.split_batch(mesh)
     steps = (*rows, config.source.num_steps)
 
     def array(dtype: Any, *shape: int) -> Any:
@@ -211,10 +196,6 @@ def _put(tree: Any, mesh: Mesh | None) -> Any:
     if mesh:
         return sharding.place(tree, sharding.split_batch(mesh))
     return jax.device_put(jax.tree.map(lambda x: x[:,] if isinstance(x, _Rows) else x, tree))
-
-
-def _placement(mesh: Mesh | None) -> jax.sharding.NamedSharding | None:
-    return None if mesh is None else sharding.split_batch(mesh)
 
 
 def _fill(num_rows: int, mesh: Mesh | None) -> int:

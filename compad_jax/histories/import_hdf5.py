@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from compad_jax.config import Config
-from compad_jax.config.checks import ConfigError, differences, require
+from compad_jax.config.checks import ConfigError, leaves_of, require
 from compad_jax.config.command_line import load_config, one_line_errors
 from compad_jax.envs import make_env
 from compad_jax.envs.protocol import make_tasks
@@ -172,8 +172,7 @@ def main(arguments: Sequence[str]) -> None:
     flags, config = parse(arguments)
     chosen = {name: getattr(flags, name) for name in ("tasks", "final_obs", "time_axis")}
     settings = import_histories(flags.file, flags.out, config, **chosen)
-    new = differences({group: {} for group in settings}, settings)
-    values = [f"--config.{name}={value}" for name, _, value in new]
+    values = [f"--config.{name}={value}" for name, value in sorted(leaves_of(settings))]
     print(f"train on them: {' '.join(values)}")
 
 

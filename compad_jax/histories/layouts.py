@@ -128,19 +128,11 @@ def find_time_axis(group: Group) -> int:
 def read_history(
     group: Group, spec: EnvSpec, num_steps: int, names: set[str], time_axis: int
 ) -> History:
-    """The histories of one task.
+    """The histories of one task, [1, R, T], with those optional arrays that are named.
 
-    Args:
-        group: the arrays.
-        spec: of the environment.
-        num_steps: T; shorter histories are padded.
-        names: of the optional arrays that are wanted.
-        time_axis: 0 or 1; the other axis is that of the streams.
-
-    Returns:
-        NumPy arrays [1, R, T]. Where the file has no next states, a next state is the state
-        after it or, at the end of an episode, the state before; where it has no dones, an episode
-        ends at the horizon or where a next state is not the state after it.
+    Shorter ones are padded to T steps. Where the file has no next states, a next state is the state
+    after it or, at the end of an episode, the state before; where it has no dones, an episode
+    ends at the horizon or where a next state is not the state after it.
     """
 
     def read(name: str) -> Any:

@@ -75,18 +75,9 @@ def write_checked(
     names: set[str],
     final_obs: str,
 ) -> Settings:
-    """As `write`, of tasks that come one by one and need not fit in memory together.
+    """As `write`, of tasks that come one by one, [1, R, T], and need not fit in memory together.
 
-    Args:
-        directory: likewise.
-        env_config: likewise.
-        parts: NumPy arrays [1, R, T] for each task.
-        shape: G, R and T.
-        names: of the optional arrays that they have.
-        final_obs: likewise.
-
-    Returns:
-        As `write`.
+    `shape` is G, R and T; `names` are those of the optional arrays that they have.
     """
     require(not os.path.exists(directory), f"{directory}: is there already; name another")
     require(final_obs in FINAL_OBS, f"final_obs={final_obs!r}: allowed are {', '.join(FINAL_OBS)}")

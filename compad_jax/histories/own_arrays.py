@@ -36,9 +36,7 @@ def stack(histories: Sequence[Sequence[History]], spec: EnvSpec) -> History:
 
 
 def _require_equally_long(history: History, task: int, stream: int) -> None:
-    arrays = history._asdict()
-    arrays = arrays.pop("transition")._asdict() | arrays
-    steps = {name: len(x) if x.ndim else 0 for name, x in arrays.items() if x is not None}
+    steps = {name: len(x) if x.ndim else 0 for name, x in history.arrays.items()}
     allowed = max(1, steps["action"])
     for name, found in steps.items():
         where = f"{name}: task {task}, stream {stream}"
@@ -53,11 +51,9 @@ def pad(history: History, num_steps: int, spec: EnvSpec, axis: int) -> History:
         widths[axis] = (0, max(0, int(num_steps) - x.shape[axis]))
         return np.pad(x, widths, constant_values=value)
 
-    log_probs = history.log_probs
-    if log_probs is not None:
-        log_probs = lengthen(log_probs, -np.log(spec.num_actions))
-    target = None if history.target is None else lengthen(history.target)
-    transition = jax.tree.map(lengthen, history.transition)
+    uniform = -np.log(spec.num_actions)
+    log_probs = jax.tree.map(lambda x: lengthen(x, uniform), history.log_probs)
+    transition, target = jax.tree.map(lengthen, (history.transition, history.target))
     return History(transition, log_probs, target, history.length)
 
 
@@ -121,4 +117,4 @@ def types_of_task(spec: EnvSpec, shape: tuple[int, int, int], names: set[str]) -
 
 def optional_names(history: History) -> set[str]:
     """The optional arrays that a history has."""
-    return {name for name, x in history._asdict().items() if x is not None} - {"transition"}
+    return set(history.arrays) - set(Transition._fields)

@@ -33,20 +33,13 @@ class Replay:
         # Real numbers are rounded otherwise by another program: they cannot be compared.
         self.is_possible = isinstance(env.spec.obs_space, Discrete)
         self._tasks, one_task = tasks, jax.vmap(_play_stream(env), (None, None, 0))
-        self._play, self._play_tasks = (
-            jax.jit(one_task),
-            jax.jit(jax.vmap(one_task, (None, 0, None))),
-        )
+        self._play = jax.jit(one_task)
+        self._play_tasks = jax.jit(jax.vmap(one_task, (None, 0, None)))
 
     def play(self, task: int, action: np.ndarray) -> Transition | None:
-        """What the environment does.
+        """What the environment does in a task by actions, int [R, T]: steps [R, T].
 
-        Args:
-            task: which of the G tasks.
-            action: int [R, T].
-
-        Returns:
-            Steps [R, T]; None where chance decides. Once it has, nothing is played any more.
+        None where chance decides. Once it has, nothing is played any more.
         """
         if not self.is_possible:
             return None
@@ -56,13 +49,9 @@ class Replay:
         return one if self.is_possible else None
 
     def tasks_that_fit(self, history: History) -> np.ndarray:
-        """Which tasks pay what a history was paid.
+        """Which tasks pay what a history [1, R, T] was paid: ascending, int [.].
 
-        Args:
-            history: of one task, [1, R, T].
-
-        Returns:
-            Ascending, int [.]; they are told by the streams that were paid most often.
+        They are told by the streams that were paid most often.
         """
         paid = (history.transition.reward[0] != 0).sum(-1)
         best = np.sort(np.argsort(-paid, kind="stable")[:_MANY])
@@ -76,16 +65,10 @@ class Replay:
 
 
 def contradiction(history: History, played: Transition) -> Contradiction | None:
-    """The earliest step that contradicts what was played.
+    """The earliest step of a history [1, R, T] that contradicts what was played, [R, T], or None.
 
-    A reward of 0 contradicts nothing: sources may be denied theirs, see `late_reward_ratio`.
-
-    Args:
-        history: of one task, [1, R, T].
-        played: the same actions in the environment, [R, T].
-
-    Returns:
-        The contradiction in the first stream that has one, or None.
+    It is that of the first stream that has one. A reward of 0 contradicts nothing: sources may be
+    denied theirs, see `late_reward_ratio`.
     """
     stored = jax.tree.map(lambda x: np.asarray(x[0]), history.transition)
     length = stored.action.shape[1] if history.length is None else history.length[0][:, None]
@@ -108,17 +91,9 @@ def contradiction(history: History, played: Transition) -> Contradiction | None:
 def explain(
     found: Contradiction, task: int, env_name: str, horizon: int, fitting: Sequence[int]
 ) -> str:
-    """One line on a contradiction in the histories of a task.
+    """One line on a contradiction in the histories of a task, with what is there and what must be.
 
-    Args:
-        found: the contradiction.
-        task: which of the G tasks.
-        env_name: of the environment.
-        horizon: its longest episodes.
-        fitting: the tasks that pay what was paid.
-
-    Returns:
-        Array, place, what is there and what is allowed.
+    `fitting` are the tasks that pay what was paid.
     """
     name, stream, step, was, allowed = found
     text = f"{name}: task {task}, stream {stream}, step {step}: is {was}; must be {allowed}"

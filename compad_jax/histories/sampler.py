@@ -75,22 +75,15 @@ def sample_segments(
     batch_size: int,
     rows: jax.Array | None = None,
 ) -> Segments:
-    """Draws a batch of windows, uniformly over histories and over the steps of each.
+    """Draws a batch of windows, uniformly over histories and over the steps of each: [B, S, L].
 
     A window may be drawn up to half its length beyond either end and is then moved inside.
     Otherwise the ends would hardly be trained: the first step of a history, where acting
     begins, stands in one of its windows only. Of a history that is shorter than the window, the
-    window has all steps, and the rest is masked.
+    window has all steps, and the rest is masked. L is the longest length in the plan.
 
-    Args:
-        key: PRNG key, consumed.
-        dataset: the histories.
-        plan: the layout of a window.
-        batch_size: windows, B.
-        rows: of the dataset, int [B], where `draw_rows` drew from a larger one; None: drawn here.
-
-    Returns:
-        Segments [B, S, L]; L is the longest length in the plan.
+    `rows` of the dataset, int [B], are given where `draw_rows` drew from a larger one. The key is
+    consumed.
     """
     uniform = _uniform(key, plan, batch_size)
     rows = _below(uniform[:, 0], dataset.num_rows) if rows is None else rows
@@ -131,7 +124,7 @@ def _below(uniform: jax.Array, size: jax.Array | int) -> jax.Array:
 def cut_segments(
     dataset: Dataset, row: jax.Array, start: jax.Array, lengths: jax.Array, *, max_length: int
 ) -> Segments:
-    """Cuts consecutive segments out of one history.
+    """Cuts consecutive segments [S, L] out of one history.
 
     Args:
         dataset: the histories.
@@ -139,9 +132,6 @@ def cut_segments(
         start: int [], first step.
         lengths: int [S], of the segments; what lies beyond the history's end is masked.
         max_length: L, of the padded segments.
-
-    Returns:
-        Segments [S, L].
     """
     chex.assert_rank([row, start, lengths], [0, 0, 1])
     num_steps = _num_steps(dataset, row)

@@ -86,6 +86,11 @@ class Store:
         self._directory, self._entries = directory, manifest["arrays"]
 
     @property
+    def hash(self) -> str:
+        """Identifies the histories, see `hash_store`."""
+        return _hash(self._entries)
+
+    @property
     def num_tasks(self) -> int:
         """G."""
         return len(self._entries["action"]["sha256"])
@@ -141,24 +146,20 @@ def _read(path: str, where: Any) -> np.ndarray:
 
 
 def read_store(directory: str, origin: Origin, tasks: np.ndarray | None = None) -> History:
-    """Reads histories and verifies that they are whole and of the expected origin.
-
-    See `Store` and `Store.read`.
-    """
+    """Reads whole histories of the expected origin; see `Store` and `Store.read`."""
     return Store(directory, origin).read(tasks)
 
 
 def hash_store(directory: str) -> str:
-    """Identifies the histories of a store by its manifest, whatever made them.
+    """Identifies the histories of a store by its manifest, whatever made them, in hexadecimal.
 
-    Returns:
-        Hexadecimal digits; stores of the same arrays have the same.
-
-    Raises:
-        ConfigError: no store is there.
+    Stores of the same arrays have the same. A ConfigError if no store is there.
     """
-    text = json.dumps(_read_manifest(directory)["arrays"], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _hash(_read_manifest(directory)["arrays"])
+
+
+def _hash(entries: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_origin(directory: str) -> Origin:
@@ -170,10 +171,7 @@ def read_origin(directory: str) -> Origin:
 def write_manifest(directory: str, entries: dict[str, dict[str, Any]], origin: Origin) -> None:
     """Adds the manifest to arrays that are on disk.
 
-    Args:
-        directory: of the arrays.
-        entries: shape, dtype and checksum of each task, of each array.
-        origin: what made them.
+    Entries are shape, dtype and checksum of each task, of each array.
     """
     manifest = {
         "format_version": _VERSION,
@@ -223,8 +221,7 @@ def _versions() -> dict[str, str]:
 
 def to_arrays(history: History) -> dict[str, np.ndarray]:
     """The arrays of a store by their names."""
-    arrays = history.transition._asdict() | {name: getattr(history, name) for name in _OPTIONAL}
-    return {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    return {name: np.asarray(array) for name, array in history.arrays.items()}
 
 
 def _to_history(arrays: dict[str, Any]) -> History:

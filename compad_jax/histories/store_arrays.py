@@ -23,14 +23,9 @@ class Layout(NamedTuple):
 
 
 def open_array(path: str, layout: Layout | None = None) -> Any:
-    """Opens an array of a store; with a layout, creates it.
+    """Opens the `tensorstore.TensorStore` of an array; with a layout, creates it.
 
-    Args:
-        path: of a folder, or an address that TensorStore knows, as gs://BUCKET/FOLDER.
-        layout: of the new array.
-
-    Returns:
-        The `tensorstore.TensorStore`.
+    The path is that of a folder, or an address that TensorStore knows, as gs://BUCKET/FOLDER.
     """
     is_address = "://" in path
     place = f"{path}/" if is_address else {"driver": "file", "path": f"{os.path.abspath(path)}/"}

@@ -59,15 +59,9 @@ def making(directory: str) -> Iterator[None]:
 
 
 def make_layouts(one_task: History, num_tasks: int, spec: EnvSpec) -> dict[str, Layout]:
-    """Shapes and types of the arrays of a store; integers as small as the environment allows.
+    """Layouts of the arrays of a store, by name; integers as small as the environment allows.
 
-    Args:
-        one_task: arrays, or their shapes and types, [R, T, ...].
-        num_tasks: G.
-        spec: of the environment.
-
-    Returns:
-        The layouts by name, those of the arrays that `one_task` has.
+    `one_task` has arrays [R, T, ...], or their shapes and types.
     """
     sizes = spec.obs_space.sizes if isinstance(spec.obs_space, Discrete) else (1,)
     bounds = {"action": spec.num_actions, "target": spec.num_actions}
@@ -78,18 +72,13 @@ def make_layouts(one_task: History, num_tasks: int, spec: EnvSpec) -> dict[str, 
         dtype = np.min_scalar_type(-bounds[name]) if is_small else array.dtype
         return Layout([num_tasks, *array.shape], str(dtype))
 
-    arrays = one_task._asdict()
-    arrays = arrays.pop("transition")._asdict() | arrays
-    return {name: layout(name, x) for name, x in arrays.items() if x is not None}
+    return {name: layout(name, x) for name, x in one_task.arrays.items()}
 
 
 def write_store(directory: str, history: History, origin: Origin) -> None:
-    """Writes histories that are in memory.
+    """Writes histories that are in memory, NumPy arrays [G, R, T], to a new directory.
 
-    Args:
-        directory: must not exist; owned, see `making`.
-        history: NumPy arrays with leading axes [G, R, T].
-        origin: what made them.
+    It must be owned, see `making`.
 
     Raises:
         OSError: it cannot be written; nothing is left then.

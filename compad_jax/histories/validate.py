@@ -9,7 +9,6 @@ from compad_jax.types import History, Transition
 
 _TOLERANCE = 0.02  # Of a sum of probabilities whose logarithms are stored in float16.
 _Found = tuple[tuple[int, int], str] | None  # Stream and step, and what is wrong there.
-_OPTIONAL_KINDS = {"log_probs": "f", "target": "iu", "length": "iu"}
 _KINDS = {"iu": "integers", "f": "real numbers", "b": "truth values"}
 
 
@@ -28,18 +27,16 @@ def find_mistake(
         One line that names the array, the place and what is allowed; None: all is well.
     """
     obs_kind = "iu" if isinstance(spec.obs_space, Discrete) else "f"
-    kinds = {"obs": obs_kind, "action": "iu", "reward": "f", "next_obs": obs_kind, "done": "b"}
-    arrays, kinds = history.transition._asdict(), kinds | _OPTIONAL_KINDS
-    optional = {name: getattr(history, name) for name in _OPTIONAL_KINDS}
-    arrays |= {name: x for name, x in optional.items() if x is not None}
+    kinds = {"obs": obs_kind, "next_obs": obs_kind, "reward": "f", "log_probs": "f", "done": "b"}
     last = {"obs": (spec.obs_size,), "next_obs": (spec.obs_size,), "log_probs": (spec.num_actions,)}
-    for name, x in arrays.items():
+    for name, x in history.arrays.items():
         expected = shape[:2] if name == "length" else (*shape, *last.get(name, ()))
         if x.shape != expected:
             axes = "tasks, streams, steps" + (", entries" if name in last else "")
             return f"{name}: has shape {x.shape}; must be {expected} ({axes})"
-        if x.dtype.kind not in kinds[name]:
-            return f"{name}: has type {x.dtype}; must be {_KINDS[kinds[name]]}"
+        kind = kinds.get(name, "iu")
+        if x.dtype.kind not in kind:
+            return f"{name}: has type {x.dtype}; must be {_KINDS[kind]}"
         # A task at a time: what is computed on the way stays small.
         for task in range(len(x)):
             found = _mistake_in(name, x[task], spec, shape[2])
@@ -76,11 +73,8 @@ def _contradictions(
     last_end = np.maximum.accumulate(np.where(done, time, -1), axis=1)
     first = np.full((len(done), 1), -1)
     steps = time - np.concatenate([first, last_end[:, :-1]], axis=1)  # Of the episode, so far.
-    allowed = f"at most the horizon, {horizon}"
-    yield (
-        "done",
-        _first((steps > horizon) & real, steps, "steps without an end of the episode are", allowed),
-    )
+    verb, allowed = "steps without an end of the episode are", f"at most the horizon, {horizon}"
+    yield "done", _first((steps > horizon) & real, steps, verb, allowed)
 
 
 def _mistake_in(name: str, x: np.ndarray, spec: EnvSpec, num_steps: int) -> _Found:

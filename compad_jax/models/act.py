@@ -72,12 +72,7 @@ def absorb(policy: Policy, params: Params, window: Window, tokens: Tokens) -> Wi
 
 
 def find_gates(policy: Policy, params: Params, window: Window) -> jax.Array | None:
-    """How far each latent's gate opens when the window is compressed now.
-
-    Args:
-        policy: the policy.
-        params: its parameters.
-        window: a full one.
+    """How far each latent's gate opens when the window, a full one, is compressed now.
 
     Returns:
         float [B, M] in [0, 1], the mean over channels where these have gates of their own. A

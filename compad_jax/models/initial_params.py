@@ -19,15 +19,7 @@ def param_shapes(policy: Policy) -> Params:
 
 
 def init_params(policy: Policy, key: jax.Array) -> Params:
-    """Draws the first parameters.
-
-    Args:
-        policy: the policy.
-        key: PRNG key, consumed.
-
-    Returns:
-        float32 NumPy arrays, see `param_shapes`.
-    """
+    """Draws the first parameters: float32 NumPy arrays, see `param_shapes`; the key is consumed."""
     draw = jax.jit(_draw, static_argnums=0, compiler_options=quick_compile_options())
     return jax.device_get(draw(policy, key))
 

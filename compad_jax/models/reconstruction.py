@@ -61,13 +61,9 @@ def reconstruction_loss(outputs: jax.Array, transition: Transition, spec: EnvSpe
     Integer coordinates and actions are categories. The reward and real coordinates, scaled to
     [0, 1], are normal with variance 1, whose constant is left out.
 
-    Args:
-        outputs: float [..., outputs], of the reconstructor.
-        transition: [...], what was seen.
-        spec: sizes of the parts.
-
     Returns:
-        float32 [...], the sum over the parts, in nats.
+        float32 [...], the sum over the parts, in nats, for outputs [..., outputs] of the
+        reconstructor and transitions [...].
     """
     total = jnp.zeros(outputs.shape[:-1])
     ends = np.cumsum(_sizes(spec))[:-1]

@@ -12,18 +12,11 @@ from compad_jax.types import Tokens, Transition
 
 
 def token_features(tokens: Tokens, spec: EnvSpec) -> jax.Array:
-    """Concatenates the parts of a token.
+    """Concatenates the parts of tokens [..., L]: float32 [..., L, num_features(spec)].
 
     A dense layer on these features is the sum of one embedding a part (each coordinate of
     s, s' and the current observation, the action), a reward direction and the learned null
     transition; as one matrix product its gradient needs no scatter.
-
-    Args:
-        tokens: [..., L].
-        spec: sizes of the parts.
-
-    Returns:
-        float32 [..., L, num_features(spec)].
     """
     chex.assert_equal_shape_prefix([tokens.obs, tokens.previous.obs], tokens.obs.ndim - 1)
     previous = tokens.previous

@@ -16,16 +16,9 @@ from compad_jax.types import KeyValue
 
 
 def causal_mask(num_latents: int, length: int) -> jax.Array:
-    """Who attends to whom in `[latents | tokens]`.
+    """Who attends to whom in `[latents | tokens]`: bool [M + L, M + L], rows to columns.
 
     Latents see all latents; a token sees all latents and the tokens up to itself.
-
-    Args:
-        num_latents: M.
-        length: L.
-
-    Returns:
-        bool [M + L, M + L], true where row attends to column.
     """
     position = jnp.arange(num_latents + length)
     return (position[None] <= position[:, None]) | (position[None] < num_latents)

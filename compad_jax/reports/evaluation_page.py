@@ -3,10 +3,11 @@
 import base64
 import html
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from compad_jax.backend.files import read_json, write_text
+from compad_jax.config.checks import leaves_of
 from compad_jax.reports import templates
 from compad_jax.reports.figures import save_learning_curve
 from compad_jax.reports.finished_runs import load
@@ -16,6 +17,7 @@ from compad_jax.training.metrics_log import Board
 
 _FIGURE = "learning_curve.png"
 _OUTCOME = {True: "pass", False: "FAIL", None: "not measured"}
+_NESTED = ("per_task", "criteria", "config")  # In a summary; they are tables of their own.
 _MOST_UNFOLDED = 12  # Rows of a table.
 _IMPOSSIBLE = "FAIL, as it must: the floor is above the target"
 
@@ -30,8 +32,7 @@ def publish(directories: Sequence[str]) -> None:
     """
     summaries = []
     for directory in directories:
-        write_report(directory)
-        summaries.append(load(directory)[0])
+        summaries.append(write_report(directory))
         workdir, name = os.path.dirname(os.path.dirname(directory)), os.path.basename(directory)
         with Board(workdir) as board:
             figure = os.path.join(directory, _FIGURE)
@@ -41,42 +42,34 @@ def publish(directories: Sequence[str]) -> None:
         print(os.path.join(directory, "report.html"))
 
 
-def write_report(directory: str) -> None:
+def write_report(directory: str) -> Summary:
     """Writes `learning_curve.png` and a self-contained `report.html` of one evaluation.
 
-    Args:
-        directory: holds `summary.json`, `curve.csv` and, unless it is older, `life.json`, of which
-            the page then has a player; receives the two files.
+    The page has a player of `life.json`, unless the evaluation is older than that file.
+
+    Returns:
+        The contents of `summary.json`.
 
     Raises:
-        ConfigError: no readable evaluation is there.
+        ConfigError: no readable evaluation is in the directory.
     """
     summary, curve = load(directory)
     figure = os.path.join(directory, _FIGURE)
     save_learning_curve((summary, curve), figure)
     sections = {
-        "Result": [{"": name, "value": value} for name, value in _headline(summary).items()],
+        "Result": _rows((name, x) for name, x in summary.items() if name not in _NESTED),
         "Tasks": summary["per_task"],
         "Criteria": [criterion_row(row) for row in summary["criteria"]],
-        "Settings": [{"": name, "value": value} for name, value in _flatten(summary["config"])],
+        "Settings": _rows(leaves_of(summary["config"])),
     }
     path = os.path.join(directory, "life.json")
     life = _player(read_json(path, "evaluate again")) if os.path.exists(path) else ""
     write_page(os.path.join(directory, "report.html"), title_of(summary), figure, sections, life)
+    return summary
 
 
-def _headline(summary: Summary) -> Summary:
-    nested = ("per_task", "criteria", "config")
-    return {name: value for name, value in summary.items() if name not in nested}
-
-
-def _flatten(values: Summary, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as (dotted path, value)."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{where}{name}.")
-        else:
-            yield where + name, value
+def _rows(values: Iterable[tuple[str, Any]]) -> list[Summary]:
+    return [{"": name, "value": value} for name, value in values]
 
 
 def criterion_row(row: Summary) -> Summary:
@@ -92,12 +85,7 @@ def write_page(
 ) -> None:
     """Writes a page without external resources; long tables are folded up.
 
-    Args:
-        path: of the page.
-        title: of the page.
-        figure: path of a PNG file.
-        sections: tables by their titles.
-        player: HTML between figure and tables.
+    It shows the PNG file `figure`, then the HTML `player`, then `sections`: tables by their titles.
     """
     with open(figure, "rb") as file:
         picture = base64.b64encode(file.read()).decode()

@@ -40,11 +40,7 @@ _DETOUR = 2  # Steps beyond the shortest way that still count as direct.
 
 
 def play(checkpoint: str, wait: int) -> dict[str, Any]:
-    """Plays an agent greedily in every task of its family.
-
-    Args:
-        checkpoint: shipped agent or run directory.
-        wait: steps of every wait.
+    """Plays an agent greedily in every task of its family, with waits of so many steps.
 
     Returns:
         What the page is made of: `stories`, one a task, see `tell_story`, and facts.
@@ -90,13 +86,7 @@ def _has_one_goal(env: Env) -> bool:
 
 
 def tell_story(lives: Lives, number: int, goal: int, fitted: Fitted) -> dict[str, Any]:
-    """One life as the page shows it.
-
-    Args:
-        lives: several.
-        number: of the one to be told.
-        goal: its cell.
-        fitted: the read-out of what the memory believes.
+    """The life of a number as the page shows it; `goal` is a cell.
 
     Returns:
         `goal`; `parts`, walks and waits by turns: `waits`, `paid`, `from` (a cell) and, a frame

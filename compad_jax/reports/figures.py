@@ -54,23 +54,13 @@ def draw_in_style() -> AbstractContextManager[None]:
 
 
 def save_learning_curve(evaluation: Evaluation, path: str) -> None:
-    """Draws one policy beside its source, the optimum and the random agent.
-
-    Args:
-        evaluation: the summary and the curve.
-        path: of the PNG file.
-    """
+    """Draws one policy beside its source, the optimum and the random agent, as a PNG file."""
     with draw_in_style():
         save_figure(_learning_curve(*evaluation), path)
 
 
 def save_comparison(evaluations: Sequence[Evaluation], path: str) -> None:
-    """Draws comparable evaluations, one panel an action selection, one line a run.
-
-    Args:
-        evaluations: summaries and curves.
-        path: of the PNG file.
-    """
+    """Draws comparable evaluations as a PNG file: a panel an action selection, a line a run."""
     with draw_in_style():
         save_figure(_comparison(evaluations), path)
 

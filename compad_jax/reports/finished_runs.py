@@ -50,13 +50,7 @@ _COLUMNS = {
 
 
 def load(directory: str) -> Evaluation:
-    """Reads one evaluation.
-
-    Args:
-        directory: holds `summary.json` and `curve.csv`.
-
-    Returns:
-        Both.
+    """Reads `summary.json` and `curve.csv` of one evaluation.
 
     Raises:
         ConfigError: no readable evaluation is there.
@@ -75,9 +69,9 @@ def _read_summary(path: str) -> Summary:
     for name, fields in (("criteria", _CRITERION), ("per_task", {})):
         for number, row in enumerate(summary[name]):
             files.require_fields(f"{path}, {name}[{number}]", row, fields, _ADVICE)
-    for name in ("final_fraction_ci95" if in_shares else "final_mean_return_ci95",):
-        is_pair = [type(x) in (int, float) for x in summary[name]] == [True, True]
-        require(is_pair, f"{path}: {name!r} is not two numbers; {_ADVICE}")
+    name = "final_fraction_ci95" if in_shares else "final_mean_return_ci95"
+    is_pair = [type(x) in (int, float) for x in summary[name]] == [True, True]
+    require(is_pair, f"{path}: {name!r} is not two numbers; {_ADVICE}")
     for name, words in (("split", TASKS), ("action_selection", ACTING)):
         require(summary[name] in words, f"{path}: {name} {summary[name]!r} is unknown; {_ADVICE}")
     return summary
@@ -100,13 +94,7 @@ def _read_curve(directory: str) -> np.ndarray:
 
 
 def load_run(run: str) -> list[Evaluation]:
-    """Reads all finished evaluations of a run, with its timing.
-
-    Args:
-        run: the run directory.
-
-    Returns:
-        The evaluations, in the order of their names.
+    """Reads all finished evaluations of a run directory, by their names, with its timing.
 
     Raises:
         ConfigError: there is none.
@@ -124,10 +112,7 @@ def load_run(run: str) -> list[Evaluation]:
 
 
 def comparable(runs: dict[str, list[Evaluation]]) -> list[Evaluation]:
-    """Finds what can stand in one figure.
-
-    Args:
-        runs: the evaluations of each run directory.
+    """Finds what can stand in one figure, among the evaluations of each run directory.
 
     Returns:
         Those of one kind that all runs share, each named by its run, and by its step too where

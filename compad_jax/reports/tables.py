@@ -16,15 +16,11 @@ from compad_jax.reports.wording import (
 
 
 def row_of(summary: Summary) -> dict[str, str]:
-    """One evaluation as a line of a table.
+    """An evaluation, by its `summary.json`, as a line of a table: cells by their columns.
 
-    Args:
-        summary: contents of `summary.json`.
-
-    Returns:
-        Cells by the names of their columns. `overall`, `final` (the last tenth of the episodes)
-        and `worst task` (its final value) are shares of the optimum; where none is known they
-        are returns, and the final one is also compared with the source's.
+    `overall`, `final` (the last tenth of the episodes) and `worst task` (its final value) are
+    shares of the optimum; where none is known they are returns, and the final one is also compared
+    with the source's.
     """
     share = summary.get("final_share_of_source_return")
     row = {
@@ -46,14 +42,9 @@ def row_of(summary: Summary) -> dict[str, str]:
 
 
 def text_table(summaries: Sequence[Summary], *, width: int = 110) -> str:
-    """Formats evaluations as aligned plain text.
+    """Formats evaluations as aligned plain text of at most `width` columns; see `row_of`.
 
-    Args:
-        summaries: contents of `summary.json`, a row each.
-        width: most columns of a line; a long run name loses its middle.
-
-    Returns:
-        Header and rows; see `row_of`.
+    A long run name loses its middle.
     """
     rows = [row_of(summary) for summary in summaries]
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]

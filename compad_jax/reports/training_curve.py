@@ -35,9 +35,6 @@ def write_training_curve(workdir: str) -> None:
     A row is a step at which the validation tasks were measured: losses in nats above their
     floors; returns as fractions of the optimum, where they were measured, or plainly where no
     optimum is known. TensorBoard shows the picture, too.
-
-    Args:
-        workdir: run directory with `metrics.jsonl`.
     """
     metrics = read_metrics(workdir)
     rows = training_curve(metrics)

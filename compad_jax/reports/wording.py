@@ -15,7 +15,8 @@ def in_shares(summary: Summary) -> bool:
 
 def title_of(summary: Summary) -> str:
     """One sentence that says what was found."""
-    who, acting = _policy_of(summary), ACTING[summary["action_selection"]]
+    who = f"{summary['method']} on {_tasks_of(summary)}"
+    acting = ACTING[summary["action_selection"]]
     if not in_shares(summary):
         final = final_of(summary, "{} an episode (95% CI {} to {})")
         share = summary["final_share_of_source_return"]
@@ -30,10 +31,6 @@ def title_of(summary: Summary) -> str:
 def place_of(summary: Summary) -> str:
     """Environment, length and tasks of an evaluation."""
     return f"{summary['env']}, {count(summary['num_episodes'], 'episode')}, {_tasks_of(summary)}"
-
-
-def _policy_of(summary: Summary) -> str:
-    return f"{summary['method']} on {_tasks_of(summary)}"
 
 
 def _tasks_of(summary: Summary) -> str:

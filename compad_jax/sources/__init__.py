@@ -34,11 +34,7 @@ def register_source(name: str, factory: SourceFactory) -> None:
 
 
 def make_source(config: SourceConfig, env: Env) -> Source:
-    """Builds the source that `config.name` names.
-
-    Args:
-        config: the source's settings.
-        env: the environment it learns in.
+    """Builds the source that `config.name` names, for the environment that it learns in.
 
     Returns:
         Pure function (key, task) -> History [num_streams, num_steps]; `key` is consumed.

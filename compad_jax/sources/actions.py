@@ -7,28 +7,18 @@ import jax.numpy as jnp
 def taken_log_probs(log_probs: jax.Array, distracted: jax.Array) -> jax.Array:
     """The policy behind an action: the source's own, or uniform where the environment drew it.
 
-    Args:
-        log_probs: float [..., A], of the source.
-        distracted: bool [...], see `envs.protocol.TimeStep`.
-
-    Returns:
-        float [..., A].
+    (float [..., A], bool [...]) -> float [..., A]; see `envs.protocol.TimeStep` for `distracted`.
     """
     uniform = -jnp.log(log_probs.shape[-1])
     return jnp.where(distracted[..., None], uniform, log_probs)
 
 
 def draw_action(noise: jax.Array, log_probs: jax.Array) -> jax.Array:
-    """Draws the first action whose cumulative probability exceeds the noise.
+    """Draws the first action whose cumulative probability exceeds the noise: int [...].
 
-    One number a step suffices, where `jax.random.categorical` draws one an action.
-
-    Args:
-        noise: float [...], uniform in [0, 1).
-        log_probs: float [..., A]; an action of -inf is never drawn.
-
-    Returns:
-        int [...].
+    One number a step suffices, where `jax.random.categorical` draws one an action. The noise is
+    float [...], uniform in [0, 1). An action whose log-probability, of [..., A], is -inf is never
+    drawn.
     """
     cumulative = jnp.exp(log_probs).cumsum(-1)
     # Scaled by the sum, which rounding may leave below the noise.

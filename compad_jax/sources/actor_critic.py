@@ -51,17 +51,11 @@ def _dense(x: jax.Array, num_outputs: int, gain: float, name: str) -> jax.Array:
 
 
 def orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """Draws a matrix whose singular values are all 1, uniformly.
+    """Draws a matrix, float32, whose singular values are all 1, uniformly; the key is consumed.
 
     The orthogonal factor of a normal matrix, by Newton-Schulz iterations, which drive every
-    singular value to 1: a batched QR can deadlock on a CPU.
-
-    Args:
-        key: PRNG key, consumed.
-        shape: rows and columns.
-
-    Returns:
-        float32, of that shape; rows or columns, whichever are fewer, are orthonormal.
+    singular value to 1: a batched QR can deadlock on a CPU. Rows or columns, whichever are fewer,
+    are orthonormal.
     """
     matrix = jax.random.normal(key, shape)
     matrix /= jnp.linalg.norm(matrix)
@@ -73,15 +67,7 @@ def orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
 
 def tabulate(network_fn: NetworkFn, space: protocol.Discrete) -> NetworkFn:
-    """Evaluates a network once on every observation; the result only looks up rows.
-
-    Args:
-        network_fn: any function of observations.
-        space: what may be observed.
-
-    Returns:
-        The same function.
-    """
+    """Evaluates a network once on every observation; the same function then only looks up rows."""
     rows = network_fn(jnp.asarray(protocol.all_observations(space)))
 
     def look_up(obs: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -27,17 +27,12 @@ def make_bandit_source(
     num_streams: int,
     num_steps: int,
 ) -> Callable[[jax.Array, Any], History]:
-    """Builds a source whose policy depends on its tally alone.
+    """Builds a source whose policy, float [R, A], depends on its tally alone.
 
-    Args:
-        env: the environment.
-        name: of the source, for the message.
-        log_probs_of: its policy, float [R, A].
-        num_streams: independent learners of a task, R.
-        num_steps: environment steps of each, T; those in which the environment acts teach nothing.
+    Steps in which the environment acts teach nothing.
 
     Returns:
-        Function (key, task) -> History [R, T]; `key` is consumed.
+        Function (key, task) -> History [num_streams, num_steps]; `key` is consumed.
 
     Raises:
         ConfigError: the environment's actions are not arms.

@@ -19,7 +19,7 @@ import numpy as np
 from compad_jax.config import ConfigError, MbieEbConfig
 from compad_jax.envs import protocol
 from compad_jax.envs.tabular import TabularModel
-from compad_jax.sources.noise import is_paid, mix_in_random_actions, random_action_rates
+from compad_jax.sources.noise import mix_in_random_actions, noise_inputs
 from compad_jax.sources.streams import run_streams
 from compad_jax.types import History
 
@@ -36,16 +36,7 @@ class _Knowledge(NamedTuple):
 def make_mbie_eb(
     env: Any, config: MbieEbConfig, *, num_streams: int, num_steps: int
 ) -> Callable[[jax.Array, Any], History]:
-    """Builds the source.
-
-    Args:
-        env: the environment.
-        config: the learner's settings.
-        num_streams: independent learners of a task, R.
-        num_steps: environment steps of each, T.
-
-    Returns:
-        Function (key, task) -> History [R, T]; `key` is consumed.
+    """Builds the source: (key, task) -> History [num_streams, num_steps]; `key` is consumed.
 
     Raises:
         ConfigError: the environment has no tables, or they have chance in them or depend on the
@@ -80,10 +71,7 @@ def make_mbie_eb(
             return _Knowledge(visits, reward_sum), reward
 
         nothing = jnp.zeros((len(next_state), num_streams))
-        inputs = (
-            random_action_rates(config, num_streams, num_steps),
-            jnp.asarray(is_paid(config, num_streams, num_steps)),
-        )
+        inputs = noise_inputs(config, num_streams, num_steps)
         sizes = {"num_streams": num_streams, "num_steps": num_steps}
         known = _Knowledge(nothing, nothing)
         return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
@@ -126,7 +114,7 @@ def _enterable(model: TabularModel, next_state: np.ndarray) -> jax.Array:
 def optimistic_values(
     reward: jax.Array, next_state: Any, *, discount: float, num_sweeps: int
 ) -> jax.Array:
-    """Value of entering each state, by value iteration from zero.
+    """Value of entering each state, by value iteration from zero: float [states, R].
 
     u(s') = r(s') + discount * max_a u(next(s', a)).
 
@@ -135,9 +123,6 @@ def optimistic_values(
         next_state: int [states, A], shared by all streams.
         discount: in [0, 1).
         num_sweeps: sweeps over all states.
-
-    Returns:
-        float [states, R].
     """
     chex.assert_rank([reward, next_state], 2)
 

@@ -8,14 +8,9 @@ from compad_jax.config import NoiseConfig
 
 
 def mix_in_random_actions(best: jax.Array, random_rate: jax.Array) -> jax.Array:
-    """Log-probabilities of a policy that takes a random action now and then.
+    """Log-probabilities [R, A] of a policy that takes a random action now and then.
 
-    Args:
-        best: float [R, A], probabilities without noise.
-        random_rate: float [R], of random actions.
-
-    Returns:
-        float [R, A].
+    `best` are probabilities without noise, float [R, A]; `random_rate` is float [R].
     """
     rate = random_rate[:, None]
     return jnp.log((1 - rate) * best + rate / best.shape[-1])
@@ -32,6 +27,14 @@ def random_action_rates(config: NoiseConfig, num_streams: int, num_steps: int) -
     rates = first + (last - first) * progress
     shares = jnp.linspace(0.0, 1.0, num_streams) if config.spread_random_actions else 1.0
     return rates[:, None] * jnp.broadcast_to(shares, num_streams)
+
+
+def noise_inputs(
+    config: NoiseConfig, num_streams: int, num_steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """What `run_streams` hands to a noisy source: `random_action_rates` and `is_paid`, [T, R]."""
+    paid = jnp.asarray(is_paid(config, num_streams, num_steps))
+    return random_action_rates(config, num_streams, num_steps), paid
 
 
 def is_paid(config: NoiseConfig, num_streams: int, num_steps: int) -> np.ndarray:

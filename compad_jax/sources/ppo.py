@@ -43,18 +43,10 @@ class _Streams(NamedTuple):
 def make_ppo(
     env: protocol.Env, config: PpoConfig, *, num_streams: int, num_steps: int
 ) -> Callable[[jax.Array, jax.Array], History]:
-    """Builds the source.
+    """Builds the source: (key, task) -> History [num_streams, num_steps]; `key` is consumed.
 
-    Args:
-        env: the environment.
-        config: the learner's settings.
-        num_streams: histories of a task, R, equally many of each learner; the policy of a
-            learner acts in and learns from all of its own.
-        num_steps: environment steps of each, T.
-
-    Returns:
-        Function (key, task) -> History [R, T]; `key` is consumed. The policy changes every
-        `config.rollout_length` steps.
+    Learners have equally many streams; the policy of one acts in and learns from all of its own. It
+    changes every `config.rollout_length` steps.
 
     Raises:
         ConfigError: learners do not divide the streams, or minibatches a rollout, or the
@@ -163,16 +155,10 @@ def _make_learner(
 def make_samples(
     network_fn: NetworkFn, history: History, terminated: jax.Array, config: PpoConfig
 ) -> Samples:
-    """Estimates advantages and value targets (value + advantage) of a rollout.
+    """Estimates advantages and value targets (value + advantage) of a rollout, [t, R].
 
-    Args:
-        network_fn: the policy that acted, and its critic.
-        history: [t, R], of a rollout.
-        terminated: bool [t, R], a terminal state was reached.
-        config: the learner's settings.
-
-    Returns:
-        Samples [t, R].
+    `network_fn` is the policy that acted, and its critic; `terminated`, bool [t, R], tells where a
+    terminal state was reached.
     """
     obs, action, reward, next_obs, done = history.transition
     chex.assert_equal_shape([action, reward, done, terminated])

@@ -50,19 +50,12 @@ class Tally(NamedTuple):
 def ppo_loss(
     log_probs: jax.Array, value: jax.Array, samples: Samples, config: PpoConfig
 ) -> jax.Array:
-    """Computes the loss of a minibatch.
+    """Computes the loss of a minibatch of at least two samples, [B]: float [].
 
     -mean(min(ratio A, clip(ratio, 1 - clip, 1 + clip) A)) + value_weight * mean squared error
     of the value - entropy_weight * entropy, with A normalised over the minibatch.
 
-    Args:
-        log_probs: float [B, A], the policy's now.
-        value: float [B], the critic's now.
-        samples: [B], at least two.
-        config: the learner's settings.
-
-    Returns:
-        float [].
+    `log_probs`, float [B, A], and `value`, float [B], are those of the networks now.
     """
     chex.assert_rank([log_probs, value], [2, 1])
     chex.assert_equal_shape([value, samples.action, samples.advantage, samples.target])
@@ -77,16 +70,7 @@ def ppo_loss(
 
 
 def make_tally(samples: Samples, space: Discrete, num_actions: int) -> Tally:
-    """Adds up a minibatch.
-
-    Args:
-        samples: [B], at least two, of one policy.
-        space: what may be observed.
-        num_actions: A.
-
-    Returns:
-        The tally.
-    """
+    """Adds up a minibatch [B] of at least two samples of one policy."""
     chex.assert_rank(samples.obs, 2)
     chex.assert_equal_shape([samples.action, samples.advantage, samples.target])
     shape = (math.prod(space.sizes), num_actions)
@@ -110,14 +94,7 @@ def tally_loss(
     A sample with a positive advantage counts min(ratio, 1 + clip) times it, one with a
     negative advantage max(ratio, 1 - clip) times it.
 
-    Args:
-        log_probs: float [observations, A], the policy's now.
-        value: float [observations], the critic's now.
-        tally: the minibatch.
-        config: the learner's settings.
-
-    Returns:
-        float [].
+    `log_probs`, float [observations, A], and `value`, float [observations], are those of now.
     """
     chex.assert_equal_shape([log_probs, tally.gain, tally.loss, tally.log_probs])
     chex.assert_equal_shape([value, tally.visits, tally.target])

@@ -17,14 +17,9 @@ from compad_jax.types import History
 
 
 def make_random_actions(config: SourceConfig, env: Env) -> Callable[[jax.Array, Any], History]:
-    """Builds the source.
+    """Builds the source: (key, task) -> History [R, T]; `key` is consumed.
 
-    Args:
-        config: `num_streams` R and `num_steps` T.
-        env: any environment.
-
-    Returns:
-        Function (key, task) -> History [R, T]; `key` is consumed. What it did teaches nothing.
+    What it did teaches nothing.
     """
     uniform = jnp.full((config.num_streams, env.spec.num_actions), -jnp.log(env.spec.num_actions))
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from compad_jax.config import ConfigError, StagedSearchConfig
 from compad_jax.envs import protocol
-from compad_jax.sources.noise import is_paid, mix_in_random_actions, random_action_rates
+from compad_jax.sources.noise import mix_in_random_actions, noise_inputs
 from compad_jax.sources.streams import run_streams
 from compad_jax.types import History
 
@@ -39,16 +39,7 @@ class _Knowledge(NamedTuple):
 def make_staged_search(
     env: Any, config: StagedSearchConfig, *, num_streams: int, num_steps: int
 ) -> Callable[[jax.Array, Any], History]:
-    """Builds the source.
-
-    Args:
-        env: the environment.
-        config: the learner's settings.
-        num_streams: independent learners of a task, R.
-        num_steps: environment steps of each, T.
-
-    Returns:
-        Function (key, task) -> History [R, T]; `key` is consumed.
+    """Builds the source: (key, task) -> History [num_streams, num_steps]; `key` is consumed.
 
     Raises:
         ConfigError: the environment has no map.
@@ -110,10 +101,7 @@ def make_staged_search(
             paid=jnp.zeros(num_streams, bool),
             may_be=jnp.broadcast_to(first_belief, (num_streams, *first_belief.shape)),
         )
-        inputs = (
-            random_action_rates(config, num_streams, num_steps),
-            jnp.asarray(is_paid(config, num_streams, num_steps)),
-        )
+        inputs = noise_inputs(config, num_streams, num_steps)
         sizes = {"num_streams": num_streams, "num_steps": num_steps}
         return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
 
@@ -121,15 +109,10 @@ def make_staged_search(
 
 
 def rule_out(may_be: jax.Array, action: jax.Array, led_there: jax.Array) -> jax.Array:
-    """What actions may be, after one was taken and seen to lead somewhere.
+    """What actions may be, bool [R, A, moves], after one was taken and seen to lead somewhere.
 
-    Args:
-        may_be: bool [R, A, moves], before.
-        action: int [R], taken.
-        led_there: bool [R, moves], the moves that would have led to the same place.
-
-    Returns:
-        bool [R, A, moves]. A move that one action is known to be is ruled out for the others.
+    `led_there`, bool [R, moves], are the moves that would have led to the same place. A move that
+    one action is known to be is ruled out for the others.
     """
     taken = jax.nn.one_hot(action, may_be.shape[1], dtype=bool)
     may_be = may_be & (led_there[:, None] | ~taken[..., None])
@@ -139,13 +122,9 @@ def rule_out(may_be: jax.Array, action: jax.Array, led_there: jax.Array) -> jax.
 
 
 def _steps_to_enter(next_places: np.ndarray) -> np.ndarray:
-    """Steps until a place is entered, the first of them given.
+    """Steps until a place is entered, the first of them given: int [places, A, places].
 
-    Args:
-        next_places: int [places, A], the map.
-
-    Returns:
-        int [places, A, places]; more than `places` where there is no way.
+    More than `places` where there is no way. The map is int [places, A].
     """
     chex.assert_rank(next_places, 2)
     num_places = len(next_places)

@@ -38,17 +38,10 @@ def make_thompson(
 
 
 def best_arm_probabilities(mean: jax.Array, std: jax.Array) -> jax.Array:
-    """The probability that an arm is the best one, for independent Gaussian beliefs.
+    """The probability that an arm is the best one, for independent Gaussian beliefs: [..., A].
 
     P(i) = E[prod over j != i of Phi((x - mean_j) / std_j)], x ~ N(mean_i, std_i^2), by
     Gauss-Hermite quadrature.
-
-    Args:
-        mean: float [..., A].
-        std: float [..., A], positive.
-
-    Returns:
-        float [..., A], a distribution over the last axis.
     """
     points, weights = np.polynomial.hermite_e.hermegauss(_NUM_POINTS)
     draws = mean[..., None] + std[..., None] * jnp.asarray(points, jnp.float32)  # [..., i, points]

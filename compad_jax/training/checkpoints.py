@@ -74,15 +74,10 @@ class SavedSteps:
     def restore_latest(
         self, params: Any, rest: Any, made_of: MadeOf | None = None
     ) -> tuple[int, Any, Any] | None:
-        """Restores the newest step that is whole; warns of those that are not.
+        """Restores (step, params, rest) of the newest step that is whole; warns of others.
 
-        Args:
-            params: abstract or real parameters, for structure, dtype and sharding.
-            rest: likewise.
-            made_of: what the training that goes on is made of.
-
-        Returns:
-            (step, params, rest), or None where nothing was saved.
+        Structures, dtypes and shardings are those of `params` and `rest`, abstract or real;
+        `made_of` is what the training that goes on is made of. None where nothing was saved.
 
         Raises:
             ConfigError: no saved step is whole, one was saved of something else or was trained
@@ -92,15 +87,10 @@ class SavedSteps:
         return found and (found[0], found[1]["params"], found[1]["rest"])
 
     def restore_params(self, params: Any, which: str) -> tuple[int, Any]:
-        """Restores the parameters alone.
+        """Restores (step, params) of the checkpoint that is best (on validation) or latest.
 
-        Args:
-            params: abstract or real parameters, for structure, dtype and sharding.
-            which: best (on validation) or latest.
-
-        Returns:
-            (step, params); of another step, with a warning, if the one asked for is damaged or
-            was removed just now.
+        It is another step, with a warning, if the one asked for is damaged or was removed just now.
+        Structure, dtypes and shardings are those of `params`, abstract or real.
 
         Raises:
             ConfigError: see `restore_latest`; or nothing was saved.
@@ -219,12 +209,8 @@ class Checkpoints(SavedSteps):
     ) -> None:
         """Saves a step; replaces an existing one, which was damaged if training got here again.
 
-        Args:
-            step: optimiser step.
-            params: parameters.
-            rest: the rest of the training state.
-            score: the highest is the best; NaN: not measured, never the best.
-            made_of: what the training is made of, for `restore_latest` to compare.
+        The highest score is the best; NaN: not measured, never the best. `made_of` is for
+        `restore_latest` to compare.
 
         Raises:
             OSError: it cannot be written, as on a full disk; the steps before are kept.

@@ -21,13 +21,7 @@ _MOVED = 0.95  # Share of the uniform loss below which a loss counts as moving.
 def original_criteria(
     metrics: list[dict[str, Any]], returns: np.ndarray, config: Config, num_actions: int
 ) -> list[Criterion]:
-    """Judges a finished run by all criteria.
-
-    Args:
-        metrics: logged lines of the training, in order.
-        returns: float [E, G, R], of the evaluation.
-        config: all settings.
-        num_actions: of the environment.
+    """Judges a finished run by all criteria: logged lines in order, and returns, float [E, G, R].
 
     Returns:
         Rows of name, target, value (None: not measured), passed and, for losses, the floor

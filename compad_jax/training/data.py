@@ -21,7 +21,7 @@ from compad_jax.histories.dataset import (
     tasks_of_process,
 )
 from compad_jax.histories.sampler import draw_rows, plan_segments
-from compad_jax.histories.store import Store, hash_store
+from compad_jax.histories.store import Store
 from compad_jax.histories.streaming import DrawRows, StreamedHistories
 from compad_jax.histories.validate import find_mistake
 from compad_jax.training.losses import loss_floor
@@ -40,14 +40,8 @@ class TrainingData(NamedTuple):
 def load_data(config: Config, mesh: jax.sharding.Mesh, key: jax.Array) -> TrainingData:
     """Collects the histories where there are none yet, and makes them ready.
 
-    Args:
-        config: all settings.
-        mesh: the devices.
-        key: PRNG key of the training steps; they draw windows by it.
-
-    Returns:
-        The data; with `data.streamed`, histories stay in their store and are read as they are
-        needed.
+    With `data.streamed`, they stay in their store and are read as they are needed. `key` is that of
+    the training steps, by which they draw windows.
     """
     if config.data.streamed:
         return _stream(config, mesh, key)
@@ -58,10 +52,6 @@ def load_data(config: Config, mesh: jax.sharding.Mesh, key: jax.Array) -> Traini
 
 def load_datasets(config: Config, mesh: jax.sharding.Mesh) -> dict[str, Dataset]:
     """The histories of each part of the split, shared out over the devices.
-
-    Args:
-        config: all settings.
-        mesh: the devices.
 
     Returns:
         Datasets train, validation and held_out; they share no task. Only `train` is
@@ -111,7 +101,7 @@ def _stream(config: Config, mesh: jax.sharding.Mesh, key: jax.Array) -> Training
     return TrainingData(
         train=StreamedHistories(draw, read_rows, steps),
         measured={name: measured(parts[name]) for name in ("validation", "held_out")},
-        store_hash=hash_store(directory),
+        store_hash=store.hash,
     )
 
 

@@ -25,14 +25,9 @@ def marked(workdir: str) -> Iterator[None]:
 
 
 def gentler_changes(config: Config, workdir: str) -> dict[str, tuple[Any, Any]]:
-    """Old and new values of what a start after a divergence changes.
+    """What a start after a divergence changes: old and new values by dotted path.
 
-    Args:
-        config: all settings of the new start.
-        workdir: run directory.
-
-    Returns:
-        By dotted path; empty where nothing changes, something that must not, or none diverged.
+    Empty where nothing changes, something that must not, or none diverged.
     """
     if not os.path.exists(os.path.join(workdir, _MARK)):
         return {}
@@ -45,13 +40,8 @@ def gentler_changes(config: Config, workdir: str) -> dict[str, tuple[Any, Any]]:
 def accept_gentler(config: Config, workdir: str, step: int) -> None:
     """Takes over what `gentler_changes` tells; without any, all is left alone.
 
-    What changed, and from which step on it counts, is printed and added to
+    What changed, and from which step on, that of the last checkpoint, is printed and added to
     `settings_changes.jsonl`; the mark of the divergence is taken away.
-
-    Args:
-        config: all settings of the new start.
-        workdir: run directory with a checkpoint.
-        step: of the last checkpoint.
     """
     changed = gentler_changes(config, workdir)
     if not changed:

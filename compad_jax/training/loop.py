@@ -124,9 +124,8 @@ def _loop(
                 _save(checkpoints, step, state, score(metrics), setup.made_of)
             if stopped_by:
                 break
-    stopped_by = (
-        stopped_by or stop.number or 0
-    )  # Read again: the last save may have taken its time.
+    # Read again: the last save may have taken its time.
+    stopped_by = stopped_by or stop.number or 0
     if stopped_by:
         raise Interrupted(f"stopped at step {step:,}; all is saved in {workdir}", stopped_by)
 

@@ -6,15 +6,9 @@ import jax.numpy as jnp
 
 
 def smoothed_cross_entropy(logits: jax.Array, action: jax.Array, smoothing: float) -> jax.Array:
-    """Cross entropy against (1 - eps) onehot(action) + eps / A.
+    """Cross entropy in nats against (1 - eps) onehot(action) + eps / A: float32 [...].
 
-    Args:
-        logits: [..., A].
-        action: int [...], in [0, A).
-        smoothing: eps in [0, 1).
-
-    Returns:
-        float32 [...], in nats.
+    Logits are [..., A]; actions, int [...], in [0, A); the smoothing eps lies in [0, 1).
 
     Source: Szegedy et al. (2016), Rethinking the inception architecture, section 7.
     """
@@ -26,16 +20,10 @@ def smoothed_cross_entropy(logits: jax.Array, action: jax.Array, smoothing: floa
 
 
 def loss_floor(log_probs: jax.Array, smoothing: float) -> jax.Array:
-    """Lowest expected smoothed loss of a model that knows the source's policy exactly.
+    """Lowest expected smoothed loss, in nats, of a model that knows the source's policy exactly.
 
-    It is the entropy of the smoothed policy, H((1 - eps) pi + eps / A).
-
-    Args:
-        log_probs: log pi, [..., A]; -inf is allowed.
-        smoothing: eps in [0, 1).
-
-    Returns:
-        float32 [...], in nats.
+    It is the entropy of the smoothed policy, H((1 - eps) pi + eps / A): float32 [...]. `log_probs`
+    is log pi, [..., A], where -inf is allowed.
     """
     probs = jnp.exp(log_probs.astype(jnp.float32))
     target = (1 - smoothing) * probs + smoothing / probs.shape[-1]
@@ -43,14 +31,10 @@ def loss_floor(log_probs: jax.Array, smoothing: float) -> jax.Array:
 
 
 def undo_smoothing(logits: jax.Array, smoothing: float) -> jax.Array:
-    """The policy behind a prediction that was trained on smoothed labels.
+    """The policy behind a prediction, logits [..., A], that was trained on smoothed labels.
 
     A perfect model predicts q = (1 - eps) p + eps / A, so p = max(0, (q - eps / A) / (1 - eps)),
     renormalised because an imperfect one may fall below eps / A.
-
-    Args:
-        logits: of q, [..., A].
-        smoothing: eps in [0, 1).
 
     Returns:
         Log-probabilities, float32 [..., A]; -inf where p is 0.
@@ -63,16 +47,10 @@ def undo_smoothing(logits: jax.Array, smoothing: float) -> jax.Array:
 def count_true(
     mask: jax.Array, *, axis: tuple[int, ...] | None = None, axis_name: str | None = None
 ) -> jax.Array:
-    """Counts the true entries of a mask, as the divisor of a mean over them: at least 1.
+    """Counts the true entries of a mask, as the divisor of a mean over them: at least 1, float32.
 
-    Args:
-        mask: bool [...].
-        axis: to count over; None: all.
-        axis_name: mesh axis that splits the batch. All devices are counted then: a sum of one
-            device over this number is its share of the mean, and shares add up.
-
-    Returns:
-        float32, without `axis`.
+    With `axis_name`, a mesh axis that splits the batch, all devices are counted: a sum of one
+    device over this number is its share of the mean, and shares add up.
     """
     count = mask.astype(jnp.float32).sum(axis)
     if axis_name is not None:

@@ -14,13 +14,9 @@ class MadeOf(NamedTuple):
     versions: dict[str, str]
 
     def require_like(self, saved: dict[str, Any], where: str) -> None:
-        """Compares with what a checkpoint was made of.
+        """Compares with `_asdict()` of what a checkpoint was made of, as far as it was recorded.
 
         Warns of other versions or devices: they change how sums are rounded.
-
-        Args:
-            saved: `_asdict()` of the training that saved it; names that it lacks are not compared.
-            where: which checkpoint, for messages.
 
         Raises:
             ConfigError: it was trained on other histories.

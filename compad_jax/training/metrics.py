@@ -25,13 +25,10 @@ _OF_TARGETS = ("loss", "floor", "nll", "accuracy")
 def average(metrics: dict[str, Any]) -> dict[str, jax.Array]:
     """Averages the metrics of batches as if they had been one large batch.
 
-    Args:
-        metrics: fields of `Metrics`, each with a leading axis of batches [N, ...]; also any
-            others, which are averaged over the batches (gradient norm, learning rate).
-
-    Returns:
-        The means, without the leading axis. Means of targets weigh every target alike; a depth
-        that has no target in any batch is NaN. Numbers of tokens are those of a mean batch.
+    Each field of `Metrics`, and whatever else is averaged over the batches (gradient norm, learning
+    rate), has a leading axis of batches [N, ...], which is taken away. Means of targets weigh every
+    target alike; a depth that has no target in any batch is NaN. Numbers of tokens are those of a
+    mean batch.
     """
     weights = dict.fromkeys(_OF_TARGETS, metrics["depth_tokens"].sum(-1))
     weights |= {"depth_nll": metrics["depth_tokens"], "reconstruction": metrics["num_tokens"]}

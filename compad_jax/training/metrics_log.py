@@ -46,11 +46,7 @@ def read_metrics(workdir: str) -> list[dict[str, Any]]:
 
 
 def require_logged(workdir: str, step: int) -> None:
-    """Makes sure that what was logged until a checkpoint is still there.
-
-    Args:
-        workdir: run directory.
-        step: of the checkpoint; a line is logged before every one.
+    """Makes sure that what was logged until a checkpoint is still there: a line before every one.
 
     Raises:
         ConfigError: the file is there without the line of this step.

@@ -22,15 +22,7 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Builds the optimiser.
-
-    Args:
-        config: its settings.
-        num_steps: length of the schedule, warmup included.
-
-    Returns:
-        The gradient transformation, of a policy's parameters.
-    """
+    """Builds the optimiser of a policy's parameters, whose schedule is `num_steps` long."""
     make = {"adamw": _make_adamw, "muon": _make_muon}[config.name]
     clip = optax.clip_by_global_norm(config.grad_clip_norm)
     return optax.chain(clip, make(config, make_schedule(config, num_steps)))

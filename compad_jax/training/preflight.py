@@ -13,9 +13,7 @@ from compad_jax.training.restore import check_warm_start
 def check_settings(config: Config, *, is_new: bool) -> None:
     """Raises unless a training can start with these settings, as far as no data decide it.
 
-    Args:
-        config: all settings.
-        is_new: whether it starts anew, and not from a checkpoint of its own.
+    A training that is new does not start from a checkpoint of its own.
 
     Raises:
         ConfigError: an unknown name, or no imported histories; tasks that pay nothing or that

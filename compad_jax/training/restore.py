@@ -23,7 +23,7 @@ MakePolicy = Callable[[Config, EnvSpec], Policy]
 def restore_policy(
     config: Config, workdir: str, which: str = "latest", make_policy: MakePolicy = make_policy
 ) -> tuple[Policy, int, Params]:
-    """Restores what was trained in a run directory.
+    """Restores what was trained in a run directory by its settings.
 
     Args:
         config: the settings of that run.
@@ -76,18 +76,11 @@ def placed_shapes(policy: Policy) -> Params:
 
 
 def warm_start(params: Params, config: TrainConfig) -> Params:
-    """Takes over what a trained run has in common with new parameters.
+    """Takes over what a trained run, `init_from`, has in common with new parameters.
 
     A policy with memory that starts from one without takes its embedding, decoder and
     head; the memory rule keeps its new values. Of a longer window the first positions are
     taken.
-
-    Args:
-        params: new parameters.
-        config: `init_from`, the directory of the trained run, and `init_checkpoint`.
-
-    Returns:
-        The parameters to start from.
 
     Raises:
         ConfigError: there is no such run, or a shared part has another shape.

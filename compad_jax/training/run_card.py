@@ -7,14 +7,7 @@ from compad_jax.training.metrics_log import Board
 
 
 def log_card(workdir: str, config: Config, num_parameters: int, step: int) -> None:
-    """Adds the card of a run to its TensorBoard, where a training starts or goes on.
-
-    Args:
-        workdir: run directory.
-        config: all settings.
-        num_parameters: of the policy.
-        step: from which the training goes on.
-    """
+    """Adds the card of a run to its TensorBoard, at the step where a training starts or goes on."""
     if processes.is_primary():
         with Board(workdir) as board:
             board.add_text("run", run_card(config, num_parameters), step)

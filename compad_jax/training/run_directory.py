@@ -55,7 +55,9 @@ def claim_workdir(config: Config, workdir: str) -> None:
     if step is not None:
         accept_gentler(config, workdir, step)
         return
-    if _is_filled(path) and differences(_training(load_json(path)), _training(config)):
+    # A full disk once left an empty file.
+    is_filled = os.path.exists(path) and os.path.getsize(path) > 0
+    if is_filled and differences(_training(load_json(path)), _training(config)):
         print(f"{workdir}: nothing was trained here yet; the new settings replace the old ones")
     os.makedirs(workdir, exist_ok=True)
     save_json(config, path)
@@ -73,11 +75,6 @@ def _check_claim(config: Config, workdir: str) -> int | None:
         if not gentler_changes(config, workdir):
             _require_same(config, workdir, ())
     return step
-
-
-def _is_filled(path: str) -> bool:
-    """Whether a file is there, and not the empty one that a full disk once left."""
-    return os.path.exists(path) and os.path.getsize(path) > 0
 
 
 def _require_32_bits() -> None:

@@ -61,14 +61,7 @@ def set_up(
 ) -> TrainingSetup:
     """Collects the histories, where there are none yet, while the training step compiles.
 
-    Args:
-        config: all settings.
-        mesh: the devices.
-        builders: how the policy and the sampler are made.
-        stopwatch: measures collect and compile.
-
-    Returns:
-        Programs, first state and histories.
+    The stopwatch measures both, as collect and compile.
     """
     env, keys = make_env(config.env), make_keys(config)
     policy, sample = builders.make_policy(config, env.spec), builders.make_sampler(config)

@@ -51,9 +51,8 @@ def exit_code(number: int) -> int:
 def choose_end(farewell: str, exit_code: int | None = None) -> None:
     """Says how a signal ends the process.
 
-    Args:
-        farewell: a line to print, where there is no training under way that prints its own.
-        exit_code: replaces 130 and 143: some schedulers start a job again after a certain code.
+    The farewell is a line to print, where there is no training under way that prints its own. The
+    exit code replaces 130 and 143: some schedulers start a job again after a certain code.
     """
     _Process.farewell, _Process.exit_code = farewell, exit_code
 

@@ -102,14 +102,7 @@ def make_train_steps(
     config: Config,
     mesh: Mesh,
 ) -> jax.stages.Wrapped:
-    """Builds the jitted function that takes `log_every` optimiser steps.
-
-    Args:
-        policy: the policy.
-        optimizer: the gradient transformation.
-        sample: draws a batch inside the step.
-        config: all settings.
-        mesh: the devices; batches are split over them.
+    """Builds the jitted function that takes `log_every` steps; the mesh's devices share batches.
 
     Returns:
         Function (state, dataset, key) -> (state, metrics averaged by `metrics.average`). With

@@ -36,12 +36,7 @@ def make_validation(
 ) -> Callable[[Params], Metrics]:
     """Builds the function that measures a policy on tasks that it is not trained on.
 
-    Args:
-        config: all settings.
-        policy: the policy.
-        sample: draws the batches that losses are measured on, once.
-        datasets: validation and held_out.
-        key: of the draw, consumed.
+    The batches that losses are measured on are drawn once; the key is consumed.
 
     Returns:
         Function params -> metrics: `validation_loss`, `held_out_accuracy` and so on; and,
@@ -72,13 +67,7 @@ def score(metrics: Metrics) -> float:
     The loss says how well the source is imitated on the source's own histories. It hardly
     tells apart checkpoints whose returns differ several times over, because acting makes
     other histories than the source's. So the return decides where it was measured, of
-    whichever way to act is the better one.
-
-    Args:
-        metrics: of a logged step.
-
-    Returns:
-        The score; NaN where nothing was measured.
+    whichever way to act is the better one. NaN where nothing was measured.
     """
     measured = {name: x for name, x in metrics.items() if x is not None and np.all(np.isfinite(x))}
     returns = [measured[name] for name in (*RETURNS, *PLAIN_RETURNS) if name in measured]

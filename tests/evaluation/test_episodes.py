@@ -23,7 +23,7 @@ def test_programs_are_compiled_once_and_play_the_same_again(debug_config):
 
 def test_all_rollouts_are_planned_in_the_order_of_the_returns(debug_config):
     tasks = tasks_of(make_env(debug_config.env))[3:6]
-    planned = episodes._plan_rollouts(tasks, (2, 3, 4), seed=0)
+    planned = episodes.plan_rollouts(tasks, (2, 3, 4), seed=0)
     all_tasks, keys, greedy = (
         np.asarray(x) for x in (planned[0], jax.random.key_data(planned[1]), planned[2])
     )

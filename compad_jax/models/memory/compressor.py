@@ -63,16 +63,10 @@ class Compressor(nn.Module):
     def __call__(
         self, memory: jax.Array, segment: jax.Array, mask: jax.Array, *, deterministic: bool = True
     ) -> jax.Array:
-        """Makes a candidate for the new latents.
+        """Makes a candidate for the new latents, [B, M, D], of the old ones and a segment.
 
-        Args:
-            memory: the old latents, [B, M, D].
-            segment: embedded tokens with positions, [B, L, D].
-            mask: bool [B, L], true for real tokens.
-            deterministic: no dropout.
-
-        Returns:
-            The candidate, [B, M, D].
+        That is embedded tokens with positions, [B, L, D], of which the mask, bool [B, L], says
+        which are real.
         """
         chex.assert_rank([memory, segment, mask], [3, 3, 2])
         chex.assert_equal_shape_prefix([segment, mask], 2)
