@@ -91,8 +91,10 @@ def lives(summaries: Sequence[Summary]) -> str:
                 "steps/s": f"{summary['env_steps_per_second']:,.0f}",
             }
         )
-    where = ", ".join(dict.fromkeys(f"{s['commit']}; {s['hardware']}" for s in summaries))
-    return f"{markdown_table(rows)}\n\nHeld-out tasks; commit {where}."
+    commits, hardware = (
+        ", ".join(dict.fromkeys(s[key] for s in summaries)) for key in ("commit", "hardware")
+    )
+    return f"{markdown_table(rows)}\n\nHeld-out tasks; commit {commits}; {hardware}."
 
 
 def splits(summaries: Sequence[Summary]) -> str:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 
 from compad_jax.config import ConfigError, EnvConfig
+from compad_jax.config.checks import suggest
 from compad_jax.config.checks import require
 from compad_jax.envs import grid
 from compad_jax.envs.dark_goals import DarkGoals
@@ -40,7 +41,7 @@ def make_env(config: EnvConfig) -> Env:
         ConfigError: the name is unknown.
     """
     if config.name not in _FACTORIES:
-        known = ", ".join(_FACTORIES)
+        known = ", ".join(_FACTORIES) + suggest(config.name, _FACTORIES)
         raise ConfigError(
             f"env.name={config.name!r}: known are {known}; import the module that registers it"
         )

@@ -136,7 +136,10 @@ def make_gymnax_family(
         require(parameter in known, f"{name}: no parameter {parameter!r}; known {', '.join(known)}")
     require(_TIME_LIMIT not in ranges, f"{name}: {_TIME_LIMIT} is the horizon: one for all tasks")
     params = params.replace(**fixed)
-    for parameter, (low, high) in ranges.items():
+    for parameter, values in ranges.items():
+        is_range = isinstance(values, tuple) and len(values) == 2
+        require(is_range, f"{name}, {parameter}: {values!r}; must be (lowest, highest)")
+        low, high = values
         is_pair = type(low) is type(high) and low < high
         require(is_pair, f"{name}, {parameter}: {low} to {high}: must be two of a kind, ascending")
     bounds = tuple((parameter, low, high) for parameter, (low, high) in ranges.items())
@@ -193,6 +196,6 @@ def _try(name: str, family: GymnaxFamily) -> None:
     try:
         jax.eval_shape(play, jax.ShapeDtypeStruct((), jnp.int32))
     except Exception as error:  # Each environment fails in its own way.
-        named = ", ".join(parameter for parameter, *_ in family.ranges)
+        named = ", ".join(parameter for parameter, *_ in family.ranges) or "nothing"
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{name}: cannot be traced with {named} as the task: {reason}") from error

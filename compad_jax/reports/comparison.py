@@ -8,7 +8,7 @@ from compad_jax.reports.evaluation_page import criterion_row, write_page
 from compad_jax.reports.figures import save_comparison
 from compad_jax.reports.finished_runs import comparable, load_run
 from compad_jax.reports.tables import markdown_table, row_of, text_table
-from compad_jax.reports.wording import Summary, place_of
+from compad_jax.reports.wording import CRITERIA, Summary, place_of
 
 
 def compare(run_directories: Sequence[str], directory: str) -> str:
@@ -39,7 +39,7 @@ def compare(run_directories: Sequence[str], directory: str) -> str:
     tables = "\n\n".join(map(markdown_table, filter(None, (rows, criteria))))
     files.write_text(os.path.join(directory, "comparison.md"), tables + "\n")
     title = f"{len(set(run_directories))} runs: {place_of(summaries[0])}"
-    sections = {"Result": rows, "Criteria": criteria}
+    sections = {"Result": rows, CRITERIA: criteria}
     write_page(os.path.join(directory, "comparison.html"), title, figure, sections)
     return text_table(summaries)
 

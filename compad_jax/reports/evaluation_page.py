@@ -12,7 +12,7 @@ from compad_jax.reports import templates
 from compad_jax.reports.figures import save_learning_curve
 from compad_jax.reports.finished_runs import load
 from compad_jax.reports.tables import html_table, text_table
-from compad_jax.reports.wording import ACTING, TASKS, Summary, count, percent, title_of
+from compad_jax.reports.wording import ACTING, CRITERIA, TASKS, Summary, count, percent, title_of
 from compad_jax.training.metrics_log import Board
 
 _FIGURE = "learning_curve.png"
@@ -59,7 +59,7 @@ def write_report(directory: str) -> Summary:
     sections = {
         "Result": _rows((name, x) for name, x in summary.items() if name not in _NESTED),
         "Tasks": summary["per_task"],
-        "Criteria": [criterion_row(row) for row in summary["criteria"]],
+        CRITERIA: [criterion_row(row) for row in summary["criteria"]],
         "Settings": _rows(leaves_of(summary["config"])),
     }
     path = os.path.join(directory, "life.json")

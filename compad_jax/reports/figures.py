@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from compad_jax.backend.files import replacing
 from compad_jax.reports.wording import (
@@ -148,6 +148,7 @@ def _prepare(axes: Axes, summary: Summary, num_episodes: int) -> None:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     else:
         axes.margins(y=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if num_episodes == 1:
         axes.set(xticks=[1])
     if num_episodes > _LOG_FROM:

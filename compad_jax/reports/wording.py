@@ -5,6 +5,7 @@ from typing import Any
 Summary = dict[str, Any]  # Contents of summary.json.
 
 TASKS = {"held_out": "unseen", "validation": "validation", "train": "training"}
+CRITERIA = "Criteria of the original system, for Dark Room 9x9"
 ACTING = {"greedy": "greedy", "sample": "sampled"}
 
 
@@ -18,7 +19,7 @@ def title_of(summary: Summary) -> str:
     who = f"{summary['method']} on {_tasks_of(summary)}"
     acting = ACTING[summary["action_selection"]]
     if not in_shares(summary):
-        final = final_of(summary, "{} an episode (95% CI {} to {})")
+        final = final_of(summary, "a return of {} an episode (95% CI {} to {})")
         share = summary["final_share_of_source_return"]
         beside = "" if share is None else f"{percent(share)}% of its source's, "
         return f"{who}: {final}, {beside}{acting}"

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from compad_jax.config import SourceConfig
-from compad_jax.config.checks import ConfigError
+from compad_jax.config.checks import ConfigError, suggest
 from compad_jax.envs.protocol import Env
 from compad_jax.sources.mbie_eb import make_mbie_eb
 from compad_jax.sources.ppo import make_ppo
@@ -43,7 +43,7 @@ def make_source(config: SourceConfig, env: Env) -> Source:
         ConfigError: the name is unknown, or the source cannot run with its settings.
     """
     if config.name not in _FACTORIES:
-        known = ", ".join(_FACTORIES)
+        known = ", ".join(_FACTORIES) + suggest(config.name, _FACTORIES)
         raise ConfigError(
             f"source.name={config.name!r}: known are {known}; import the module that registers it"
         )

@@ -73,7 +73,7 @@ def _check_claim(config: Config, workdir: str) -> int | None:
         is_there = os.path.exists(os.path.join(workdir, "config.json"))
         require(is_there, f"{workdir}: has checkpoints but no config.json; name another")
         if not gentler_changes(config, workdir):
-            _require_same(config, workdir, ())
+            _require_same(config, workdir, (), "name another --workdir")
     return step
 
 
@@ -94,17 +94,17 @@ def check_workdir(config: Config, workdir: str) -> Config:
     _require_32_bits()
     path = os.path.join(workdir, "config.json")
     require(os.path.exists(path), f"{workdir}: nothing was trained here; run train_main.py first")
-    return _require_same(config, workdir, TEST_SETTINGS)
+    return _require_same(config, workdir, TEST_SETTINGS, "or give the run itself: --checkpoint")
 
 
-def _require_same(config: Config, workdir: str, but: tuple[str, ...]) -> Config:
+def _require_same(config: Config, workdir: str, but: tuple[str, ...], advice: str) -> Config:
     """The settings of the run; raises if they differ in more than `eval` and these of `env`."""
     trained = load_json(os.path.join(workdir, "config.json"))
     old, new = _training(trained), _training(config)
     for values in (old, new):
         for name in but:
             del values["env"][name]
-    require_equal(workdir, old, new, "name another --workdir")
+    require_equal(workdir, old, new, advice)
     return trained
 
 

@@ -22,7 +22,6 @@ SUITE = Suite(
         "source.num_steps=1600",
         "source.staged_search.random_action_rate=0.2",
         "source.staged_search.final_random_action_rate=0.01",
-        "train.checkpoint_every=500",
         "train.train_batch_size=12",
         "eval.num_seeds=2",
     ),

@@ -172,6 +172,7 @@ def test_spaces():
             "CartPole-v1: no parameter 'mass'; known max_steps_",
         ),
         ("CartPole-v1", {_LIMIT: (3, 5)}, f"CartPole-v1: {_LIMIT} is the horizon: one for all"),
+        ("CartPole-v1", {"gravity": 9.8}, r"CartPole-v1, gravity: 9.8; must be \(lowest, highest"),
         ("CartPole-v1", {"gravity": (3, 5.0)}, "CartPole-v1, gravity: 3 to 5.0: must be two of a"),
         ("CartPole-v1", {"gravity": (5.0, 3.0)}, "CartPole-v1, gravity: 5.0 to 3.0: must be two"),
     ],

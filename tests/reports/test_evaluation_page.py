@@ -67,7 +67,7 @@ def test_title_says_what_was_found(tmp_path):
 
 def test_without_an_optimum_the_title_says_returns(tmp_path):
     summary = summary_of(write_evaluation(str(tmp_path), has_optimum=False, split="train"))
-    expected = "CompAD on 8 training tasks: 16.5 an episode (95% CI 15.5 to 17.5), "
+    expected = "CompAD on 8 training tasks: a return of 16.5 an episode (95% CI 15.5 to 17.5), "
     assert wording.title_of(summary) == expected + "100.0% of its source's, greedy"
     summary["final_share_of_source_return"] = None
     assert wording.title_of(summary) == expected + "greedy"

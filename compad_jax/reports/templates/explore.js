@@ -102,7 +102,7 @@ function endPart(part) {
   const steps = part.to.length;
   const fewest = Math.max(1, Math.abs((part.from % numColumns) - (story.goal % numColumns)) + Math.abs(Math.floor(part.from / numColumns) - Math.floor(story.goal / numColumns)));
   const waited = story.parts.slice(0, next).filter((other) => other.waits).length * played.wait;
-  const found = part.paid ? `Found in ${steps} steps; the shortest way has ${fewest}.` : `Not found in ${steps} steps.`;
+  const found = part.paid ? `Found in ${steps} step${steps === 1 ? "" : "s"}; the shortest way has ${fewest}.` : `Not found in ${steps} steps.`;
   say(waited ? `${found} It had waited ${number(waited)} steps.` : found);
   if (next >= story.parts.length) offer("Hide another goal", start);
   else if (story.parts[next].waits) offer(`Wait ${number(played.wait)} steps`, playPart);
