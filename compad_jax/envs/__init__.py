@@ -4,8 +4,7 @@ import functools
 from collections.abc import Callable
 
 from compad_jax.config import ConfigError, EnvConfig
-from compad_jax.config.checks import suggest
-from compad_jax.config.checks import require
+from compad_jax.config.checks import require, suggest
 from compad_jax.envs import grid
 from compad_jax.envs.dark_goals import DarkGoals
 from compad_jax.envs.dark_room import DarkRoom
