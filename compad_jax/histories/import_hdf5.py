@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from compad_jax.config import Config
+from compad_jax.config import Config, EnvConfig
 from compad_jax.config.checks import ConfigError, leaves_of, require
 from compad_jax.config.command_line import load_config, one_line_errors
 from compad_jax.envs import make_env
@@ -25,6 +25,7 @@ from compad_jax.histories.replay import Replay
 from compad_jax.types import History
 
 _ORDERS = "groups, match, or as many numbers as there are groups, as 3,0,1,2"
+_SHOWN = 5  # Numbers that a message lists.
 
 
 def import_histories(
@@ -60,7 +61,7 @@ def import_histories(
     with layouts.open_groups(path) as groups:
         first = next(iter(groups.values()))
         axis = layouts.find_time_axis(first) if time_axis is None else time_axis
-        sizes = [layouts.shape_of(group, axis) for group in groups.values()]
+        sizes = [layouts.shape_of(name, group, axis) for name, group in groups.items()]
         num_streams, num_steps = sizes[0][0], max(size[1] for size in sizes)
         needed = {"length"} if len({size[1] for size in sizes}) > 1 else set()
         needed |= {"target"} if config.source.target == "optimal" else set()
@@ -76,8 +77,11 @@ def import_histories(
 
         parts = map(read, _in_order(path, groups, tasks, config, read))
         shape = (len(groups), num_streams, num_steps)
-        settings = write_checked(directory, config.env, parts, shape, names, final_obs)
-        if not layouts.has(first, "done"):
+        has_done = layouts.has(first, "done")
+        settings = write_checked(
+            directory, config.env, parts, shape, names, final_obs, done_is_inferred=not has_done
+        )
+        if not has_done:
             print("no dones in the file: episodes end at the horizon, or where next states say so")
         if not layouts.has(first, "next_obs") and final_obs != "env":
             print("no next states in the file: at ends of episodes the state before stands there")
@@ -100,24 +104,50 @@ def _in_order(
 ) -> list[layouts.Group]:
     """The groups in the order of their tasks."""
     if tasks == "groups":
-        require(
-            list(map(int, groups)) == list(range(len(groups))),
-            f"{path}: groups are {', '.join(list(groups)[:9])}...; must be 0 to {len(groups) - 1}",
-        )
-        return list(groups.values())
-    if tasks == "match":
+        order = list(map(int, groups))
+    elif tasks == "match":
         order = _match(groups, config, read)
     else:
         try:
             order = [int(x) for x in tasks.split(",")]
         except ValueError as error:
             raise ConfigError(f"--tasks={tasks}: must be {_ORDERS}") from error
+        require(len(order) == len(groups), f"--tasks={tasks}: must be {_ORDERS}: {len(groups)}")
     twice = sorted({x for x in order if order.count(x) > 1})
     require(not twice, f"{path}: several groups are of task {twice[:1]}; must be one a task")
-    is_whole = sorted(order) == list(range(len(groups)))
-    require(is_whole, f"--tasks={tasks}: must be {_ORDERS}: each of 0 to {len(groups) - 1} once")
+    mistakes = _missing_and_surplus("group" if tasks == "groups" else "task", order, config.env)
+    require(not mistakes, f"{path}: {mistakes}")
     by_task = dict(zip(order, groups.values(), strict=True))
-    return [by_task[task] for task in range(len(groups))]
+    return [by_task[task] for task in sorted(order)]
+
+
+def _missing_and_surplus(word: str, numbers: Sequence[int], config: EnvConfig) -> str:
+    """What keeps numbers of groups, or of tasks, from being those of all tasks; "": nothing."""
+    num_tasks = len(choose_tasks(make_env(config).num_tasks, config.num_tasks))
+    missing = sorted(set(range(num_tasks)) - set(numbers))
+    surplus = sorted(set(numbers) - set(range(num_tasks)))
+    found = [
+        f"{_shortened(word, some)} {kind}"
+        for some, kind in (
+            (missing, f"missing ({len(missing)} of {num_tasks})"),
+            (surplus, f"surplus ({len(surplus)})"),
+        )
+        if some
+    ]
+    if not found:
+        return ""
+    return (
+        f"{', '.join(found)}; must be one for each of the {num_tasks} tasks, 0 to {num_tasks - 1} "
+        f"(env.num_tasks={config.num_tasks})"
+    )
+
+
+def _shortened(word: str, numbers: Sequence[int]) -> str:
+    """As "group 3 is" or "groups 3, 4, 5... are"."""
+    if len(numbers) == 1:
+        return f"{word} {numbers[0]} is"
+    listed = ", ".join(map(str, numbers[:_SHOWN]))
+    return f"{word}s {listed}{'...' if len(numbers) > _SHOWN else ''} are"
 
 
 def _match(

@@ -7,6 +7,7 @@ the first axis, streams the second); Nikulin et al. (2024), XLand-100B (`states`
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -47,10 +48,11 @@ def open_groups(path: str) -> Iterator[dict[str, Group]]:
         The groups, whose arrays are read when they are asked for, by their numbers in order.
 
     Raises:
-        ConfigError: it is no such file.
-        OSError: it is not there, or must not be read.
+        ConfigError: it is not there, or no such file.
+        OSError: it must not be read.
     """
-    with open(path, "rb") as file:  # Whether it is there at all.
+    require(os.path.isfile(path), f"{path}: no such file")
+    with open(path, "rb") as file:
         is_npz = file.read(2) == b"PK"
     with _open_npz(path) if is_npz else _open_hdf5(path) as groups:
         require(bool(groups), f"{path}: has no group with arrays such as states and actions")
@@ -99,11 +101,26 @@ def has(group: Group, name: str) -> bool:
     return bool(_named(group, name))
 
 
-def shape_of(group: Group, time_axis: int) -> tuple[int, int]:
-    """Numbers of streams and steps, R and T."""
-    shape = _named(group, "action")[0].shape
-    require(len(shape) >= 2, f"action: has shape {shape}; must have axes of streams and of steps")
-    return shape[1 - time_axis], shape[time_axis]
+def shape_of(name: str, group: Group, time_axis: int) -> tuple[int, int]:
+    """Numbers of streams and steps, R and T, of the group of a name.
+
+    Raises:
+        ConfigError: its arrays have not equally many.
+    """
+    known = [x for own, names in _NAMES.items() if own != "length" for x in names if x in group]
+    shapes = {x: group[x].shape for x in known}
+    for array, shape in shapes.items():
+        text = f"group {name}: {array} has shape {shape}; must have axes of streams and of steps"
+        require(len(shape) >= 2, text)
+    first, expected = next(iter(shapes.items()))
+    for axis, word in ((time_axis, "steps"), (1 - time_axis, "streams")):
+        for array, shape in shapes.items():
+            require(
+                shape[axis] == expected[axis],
+                f"group {name}: {array} has {shape[axis]} {word}, {first} {expected[axis]}; "
+                "must be equally many",
+            )
+    return expected[1 - time_axis], expected[time_axis]
 
 
 def find_time_axis(group: Group) -> int:
@@ -115,7 +132,7 @@ def find_time_axis(group: Group) -> int:
         return 1
     obs, next_obs = (np.asarray(_named(group, name)[0]) for name in ("obs", "next_obs"))
 
-    if obs.shape != next_obs.shape:  # It will be told when they are read.
+    if obs.shape != next_obs.shape or obs.ndim < 2:  # `shape_of` tells it.
         return 0
 
     def share(axis: int) -> float:
@@ -139,10 +156,7 @@ def read_history(
         """An array [R, T', ...]."""
         arrays = [np.asarray(x) for x in _named(group, name)]
         x = np.any(arrays, axis=0) if name == "done" and len(arrays) > 1 else arrays[0]
-        if name == "length":
-            return x
-        require(x.ndim >= 2, f"{name}: has shape {x.shape}; must have axes of streams and of steps")
-        return np.swapaxes(x, 0, 1 - time_axis)
+        return x if name == "length" else np.swapaxes(x, 0, 1 - time_axis)
 
     obs, action, reward = (read(name) for name in _NEEDED)
     next_obs: Any = read("next_obs") if has(group, "next_obs") else None

@@ -20,7 +20,7 @@ from compad_jax.histories.own_arrays import (
     typed,
     types_of_task,
 )
-from compad_jax.histories.replay import Replay, contradiction, explain
+from compad_jax.histories.replay import Replay, contradiction, explain, explain_inferred_done
 from compad_jax.histories.store import IMPORTED, Origin, store_settings
 from compad_jax.histories.store_writer import make_layouts, making, write_parts
 from compad_jax.histories.validate import find_mistake
@@ -74,10 +74,13 @@ def write_checked(
     shape: tuple[int, int, int],
     names: set[str],
     final_obs: str,
+    *,
+    done_is_inferred: bool = False,
 ) -> Settings:
     """As `write`, of tasks that come one by one, [1, R, T], and need not fit in memory together.
 
-    `shape` is G, R and T; `names` are those of the optional arrays that they have.
+    `shape` is G, R and T; `names` are those of the optional arrays that they have. Where `done` is
+    inferred from next states and the horizon, messages say so.
     """
     require(not os.path.exists(directory), f"{directory}: is there already; name another")
     require(final_obs in FINAL_OBS, f"final_obs={final_obs!r}: allowed are {', '.join(FINAL_OBS)}")
@@ -97,7 +100,7 @@ def write_checked(
     replay = Replay(env, make_tasks(env, chosen))
     layouts = make_layouts(types_of_task(env.spec, shape, names), shape[0], env.spec)
     origin = Origin(store_settings(Config(env=env_config, source=source)), IMPORTED)
-    checked = _checked(parts, env, env_config.name, replay, shape, final_obs)
+    checked = _checked(parts, env, env_config.name, replay, shape, final_obs, done_is_inferred)
     with making(directory), progress_bar("checking and writing", shape[0], "task") as bar:
         write_parts(directory, _counted(checked, bar), layouts, 0, origin)
     _report(directory, env_config.name, shape, names, replay)
@@ -111,6 +114,7 @@ def _checked(
     replay: Replay,
     shape: tuple[int, int, int],
     final_obs: str,
+    done_is_inferred: bool,
 ) -> Iterator[History]:
     """The same tasks, typed and with final observations; raises a ConfigError on any mistake."""
     ends = _Ends()
@@ -121,6 +125,9 @@ def _checked(
         played = replay.play(task, np.asarray(part.transition.action[0]))
         found = None if played is None else contradiction(part, played)
         if found:
+            if found.name == "done" and done_is_inferred:
+                text = explain_inferred_done(found, part, task, env_name, env.spec.horizon)
+                raise ConfigError(text)
             fitting = replay.tasks_that_fit(part).tolist() if found.name == "reward" else []
             raise ConfigError(explain(found, task, env_name, env.spec.horizon, fitting))
         if final_obs == "checked":

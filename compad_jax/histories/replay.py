@@ -98,7 +98,8 @@ def explain(
     name, stream, step, was, allowed = found
     text = f"{name}: task {task}, stream {stream}, step {step}: is {was}; must be {allowed}"
     if name == "obs":
-        return f"{text}, where {env_name} is by then (does it number its actions otherwise?)"
+        hint = f"does it number its actions otherwise, or is the horizon not {horizon}?"
+        return f"{text}, where {env_name} is by then ({hint})"
     if name == "done":
         return f"{text}: episodes of {env_name} end when it says so, or after {horizon} steps"
     if len(fitting) == 1 and fitting[0] != task:
@@ -107,6 +108,25 @@ def explain(
             "group n must be of task n, or tasks='match' (--tasks=match) must sort them"
         )
     return f"{text}, as {env_name} pays, or 0"
+
+
+def explain_inferred_done(
+    found: Contradiction, history: History, task: int, env_name: str, horizon: int
+) -> str:
+    """As `explain`, where the file has no `done` and its next states and the horizon stood in."""
+    _, stream, step, is_end, _ = found
+    place = f"task {task}, stream {stream}, step {step}"
+    if not is_end:
+        return (
+            f"done: {place}: the file has none, and nothing in it ends the episode there, as "
+            f"{env_name} does; must have dones"
+        )
+    obs, next_obs = (np.asarray(x[0, stream]) for x in history.transition[::3])
+    return (
+        f"next_obs: {place}: is {next_obs[step]}, but the next state is {obs[step + 1]}; taken as "
+        f"the end of an episode, which {env_name} does not have there (or is the horizon not "
+        f"{horizon}?)"
+    )
 
 
 def _key(seed: int) -> jax.Array:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from compad_jax.config import Config, ConfigError, EnvConfig
+from compad_jax.config.command_line import one_line_errors
+from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.histories import import_hdf5
 from compad_jax.histories.import_hdf5 import import_histories
 from compad_jax.histories.store import read_origin, read_store
@@ -177,6 +179,11 @@ def _renumber_actions(file):
         group["actions"][...] = np.array([1, 0, 2, 3, 4])[group["actions"][()]]
 
 
+def _keep_two(file):
+    for name in "2345678":
+        del file[name]
+
+
 def _rename(file):
     file.move("3", "99")
 
@@ -200,12 +207,24 @@ def _rename(file):
             r"^next_obs: task 2, stream 1, step 4: .*, unless done",
         ),
         (_put("dones", (2, 1), True), "^done: task 2, stream 1, step 2: is True; must be False"),
-        (_put_whole("actions", np.zeros(30, int)), r"^action: has shape \(30,\); must have axes"),
-        (_put_whole("rewards", np.zeros((31, 3))), r"^reward: has shape \(1, 3, 31\); must be"),
-        (_put_whole("states", np.zeros((30, 4, 2))), r"^obs: has shape \(1, 4, 30, 2\); must be"),
-        (_renumber_actions, "does it number its actions otherwise"),
-        (lambda file: file.pop("8"), "histories of 8 tasks; env.num_tasks=0: must be of 9"),
-        (_rename, "groups are 0, 1, 2, 4, 5, 6, 7, 8, 99...; must be 0 to 8"),
+        (_put_whole("actions", np.zeros(30, int)), r"^group 2: actions has shape \(30,\); must"),
+        (
+            _put_whole("rewards", np.zeros((31, 3))),
+            "^group 2: rewards has 31 steps, states 30; must",
+        ),
+        (
+            _put_whole("states", np.zeros((30, 4, 2))),
+            "^group 2: actions has 3 streams, states 4; must",
+        ),
+        (_put_whole("actions", np.zeros((29, 3), int)), "^group 2: actions has 29 steps, states 3"),
+        (_renumber_actions, "does it number its actions otherwise, or is the horizon not 5"),
+        (
+            lambda file: file.pop("4"),
+            r"group 4 is missing \(1 of 9\); must be one for each of the 9 tasks, 0 to 8 \(env.num",
+        ),
+        (_keep_two, r"groups 2, 3, 4, 5, 6... are missing \(7 of 9\); must be"),
+        (_rename, r"group 3 is missing \(1 of 9\), group 99 is surplus \(1\); must be"),
+        (lambda file: file.copy("3", "03"), r"several groups are of task \[3\]; must be one"),
         (lambda file: file.move("3", "goal"), "group .'goal'.: must be named by the number"),
         (lambda file: file["3"].pop("rewards"), "group 3: lacks rewards$"),
         (lambda file: file["3"].pop("dones"), "some groups have arrays that others lack"),
@@ -229,6 +248,66 @@ def test_the_horizon_of_a_file_is_compared_with_that_of_the_environment(path, st
         import_histories(path, store, shorter)
     with pytest.raises(ConfigError, match=r"^done: task 0, stream 0, step 4: is True; must be"):
         import_histories(path, store, longer)
+
+
+def test_the_horizon_may_be_why_states_are_others(path, store):
+    """Without dones, and with reset states as next states, only the start of episodes tells it."""
+    foreign.write_by_task(path)
+    message = r"^obs: task 0, stream 0, step 5: .* or is the horizon not 6\?\)$"
+    with pytest.raises(ConfigError, match=message):
+        import_histories(path, store, override(_CONFIG, env={"horizon": 6}))
+
+
+def test_an_end_that_a_wrong_next_state_suggests_is_told_by_that(path, store):
+    foreign.write_by_task(path, with_final=True)
+    after = foreign.of_task(2)["states"][8, 0]
+    wrong = (after + 1) % foreign.GRID
+    with h5py.File(path, "a") as file:
+        _put("next_states", (7, 0), wrong)(file)
+    message = (
+        f"next_obs: task 2, stream 0, step 7: is {wrong}, but the next state is {after}; taken as "
+        "the end of an episode, which dark_room does not have there (or is the horizon not 5?)"
+    )
+    with pytest.raises(ConfigError) as error:
+        import_histories(path, store, _CONFIG)
+    assert str(error.value) == message
+
+
+def test_an_end_that_a_file_without_dones_does_not_show_is_named(path, store, monkeypatch):
+    """The environment ends an episode at the goal; in the file it goes on."""
+    step_on = DarkRoom.step
+
+    def step(*arguments):
+        *same, reward, _ = step_on(*arguments)
+        return *same, reward, reward > 0
+
+    monkeypatch.setattr(DarkRoom, "step", step)
+    foreign.write_by_task(path)
+    rewards = foreign.of_task(0)["rewards"]
+    stream = int(np.flatnonzero(rewards.any(0))[0])
+    first = int(np.flatnonzero(rewards[:, stream])[0])
+    assert (first + 1) % foreign.HORIZON
+    message = f"^done: task 0, stream {stream}, step {first}: the file has none, and nothing in it "
+    with pytest.raises(ConfigError, match=f"{message}ends the episode there, as dark_room does"):
+        import_histories(path, store, _CONFIG)
+
+
+@pytest.mark.parametrize("tasks", ["match", "0,1,2,3,4,5,6,7"])
+def test_a_missing_task_is_named_whatever_the_order(path, store, tasks):
+    foreign.write_by_task(path, with_final=True)
+    with h5py.File(path, "a") as file:
+        del file["8"]
+    with pytest.raises(ConfigError, match=r"task 8 is missing \(1 of 9\); must be one for each"):
+        import_histories(path, store, _CONFIG, tasks=tasks)
+    with pytest.raises(ConfigError, match=r"--tasks=0,1: must be .* as there are groups.*: 8$"):
+        import_histories(path, store, _CONFIG, tasks="0,1")
+
+
+def test_a_file_that_is_not_there_is_a_wrong_name(path, store, capsys):
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        import_hdf5.main([path, "--out", store, "--env", "dark_room"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: {path}: no such file\n"
 
 
 @pytest.mark.parametrize(
