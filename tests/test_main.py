@@ -267,6 +267,7 @@ def test_finished_run_says_so_and_keeps_its_results(folder, environment):
     assert json.loads(timing.read_text())["seconds"]["train"] == train_seconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_divergence_is_one_line_and_exit_code_1(folder, environment):
     arguments = ("--config", _CONFIG, "--workdir", "diverged")

@@ -67,6 +67,7 @@ def test_a_shipped_agent_is_that_of_its_run(config):
     assert run[0][3] is not None
 
 
+@pytest.mark.slow
 def test_other_waits_are_evaluated_apart_and_against_the_same_source(config):
     again = override(config, env={"wait": 40})
     directories = evaluate(again, "run")

@@ -50,6 +50,7 @@ def diagnosed_tasks(monkeypatch):
     return tasks
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_program_before_and_after_training(
     debug_config, config_path, elsewhere, diagnosed_tasks, monkeypatch, capsys

@@ -92,6 +92,7 @@ def test_cells_are_categories(family):
     np.testing.assert_array_equal(one_hot.sum(-1), 1)
 
 
+@pytest.mark.slow
 def test_histories_are_collected():
     config = load_config("configs/xminigrid_empty.py")
     ppo = {"rollout_length": 20, "batch_size": 20, "num_epochs": 1}

@@ -49,6 +49,7 @@ def test_summary_by_hand():
     assert rows["swapped"]["found"]["share"] == 1
 
 
+@pytest.mark.slow
 def test_a_memory_left_alone_leads_where_an_undisturbed_rollout_goes(config):
     policy, params = make_model(config)
     env = make_env(config.env)
@@ -64,6 +65,7 @@ def test_a_memory_left_alone_leads_where_an_undisturbed_rollout_goes(config):
     assert (found["swapped"].own != found["left alone"].own).any()
 
 
+@pytest.mark.slow
 def test_a_frozen_memory_stays_and_the_parameters_are_the_same(config):
     policy, params = make_model(config)
     env = make_env(config.env)

@@ -22,6 +22,7 @@ def config(debug_config, tmp_path, monkeypatch):
     return debug_config
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_streamed_training_is_that_from_memory(config):
     """The same windows exactly, by their floors; the same numbers but for rounding."""

@@ -172,6 +172,7 @@ def _memory(program, *arguments):
     return jax.jit(program).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_parts_need_less_memory(debug_config):
     policy, params = _model(debug_config, tf_n_embd=64, tf_dim_feedforward=256)
     segments, key = _ragged(policy, 4, batch=64), jax.random.key(0)
@@ -183,6 +184,7 @@ def test_parts_need_less_memory(debug_config):
     assert four < 0.65 * two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_gradient", [True, False])
 def test_memory_does_not_grow_with_the_window(debug_config, is_gradient):
     """Beside the tokens, which are copied once when they are cut in pieces."""
