@@ -160,27 +160,32 @@ def read_history(
 
     obs, action, reward = (read(name) for name in _NEEDED)
     next_obs: Any = read("next_obs") if has(group, "next_obs") else None
-    done: Any = read("done") if has(group, "done") else _ends(obs, next_obs, spec.horizon)
+    length: Any = read("length") if has(group, "length") else np.full(len(action), action.shape[1])
+    done: Any
+    done = read("done") if has(group, "done") else _ends(obs, next_obs, length, spec.horizon)
     if next_obs is None:
         last = done.astype(bool).reshape(*done.shape, *[1] * (obs.ndim - 2))
         after = np.concatenate([obs[:, 1:], obs[:, -1:]], axis=1)
         next_obs = np.where(last, obs, after)
-    length: Any = np.full(len(action), action.shape[1]) if "length" in names else None
-    if has(group, "length"):
-        length = read("length")
     optional = {name: read(name) for name in ("log_probs", "target") if name in names}
+    length = length if "length" in names else None
     history = History(Transition(obs, action, reward, next_obs, done), **optional, length=length)
     history = pad(as_arrays(history), num_steps, spec, axis=1)
     one_task: History = jax.tree.map(lambda x: x[None], history)
     return one_task
 
 
-def _ends(obs: np.ndarray, next_obs: np.ndarray | None, horizon: int) -> np.ndarray:
-    """Where episodes end [R, T], by the horizon and by next states that are not the next ones."""
+def _ends(
+    obs: np.ndarray, next_obs: np.ndarray | None, length: np.ndarray, horizon: int
+) -> np.ndarray:
+    """Where episodes end [R, T], by the horizon and by next states that are not the next ones.
+
+    Behind the last real step of a history, of which there are `length` [R], stands no next one.
+    """
     done: Any = np.zeros(obs.shape[:2], bool)
     if next_obs is not None:
         breaks = (next_obs[:, :-1] != obs[:, 1:]).reshape(len(obs), len(obs[0]) - 1, -1)
-        done[:, :-1] = breaks.any(-1)
+        done[:, :-1] = breaks.any(-1) & (np.arange(1, obs.shape[1]) < length[:, None])
     time = np.zeros(len(done), int)
     for step in range(done.shape[1]):
         time += 1

@@ -152,6 +152,23 @@ def test_groups_of_different_lengths(path, store):
         assert not history.transition.done[task, :, length:].any()
 
 
+def test_padding_behind_a_history_ends_no_episode(path, store):
+    """A file with lengths and without dones: the last real step is in the middle of an episode."""
+    length = 13
+    with h5py.File(path, "w") as file:
+        for task in range(foreign.NUM_TASKS):
+            kept, group = foreign.of_task(task), file.create_group(str(task))
+            for name in ("states", "actions", "rewards", "next_states"):
+                kept[name][length:] = 0
+                group.create_dataset(name, data=kept[name])
+            group.create_dataset("lengths", data=np.full(foreign.STREAMS, length))
+    import_histories(path, store, _CONFIG)
+    done = _read(store).transition.done
+    kept = foreign.of_task(1)["dones"][:length, 2]
+    assert not kept[-1]
+    np.testing.assert_array_equal(done[1, 2, :length], kept)
+
+
 def _put(name, where, value, dtype=None):
     """A change of the group of task 2."""
 
