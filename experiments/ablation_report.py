@@ -1,6 +1,7 @@
 """Table and figure of an experiment."""
 
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from compad_jax.reports.wording import percent
 from experiments.suites import Arm, Suite
 
 Line = dict[str, Any]  # Of results.jsonl.
+Draw = Callable[[Suite, list[tuple[Arm, list[Line]]]], Figure]
 _ALL_EPISODES = "fraction_of_optimum"
 
 
@@ -27,12 +29,17 @@ class Estimate(NamedTuple):
 
 def write(suite: Suite, lines: list[Line], directory: str) -> str:
     """Writes `table.md` and `figure.png` of the runs finished so far; returns the table."""
+    return write_with(_draw, suite, lines, directory)
+
+
+def write_with(draw: Draw, suite: Suite, lines: list[Line], directory: str) -> str:
+    """The same with a figure of one's own."""
     rows = [(arm, [x for x in lines if x["arm"] == arm.name]) for arm in suite.arms]
     rows = [(arm, runs) for arm, runs in rows if runs]
     table = format_table(suite, rows)
     write_text(os.path.join(directory, "table.md"), table)
     with draw_in_style():
-        save_figure(_draw(suite, rows), os.path.join(directory, "figure.png"))
+        save_figure(draw(suite, rows), os.path.join(directory, "figure.png"))
     return table
 
 

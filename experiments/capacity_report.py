@@ -1,36 +1,28 @@
 """Table and figure of the experiment on goals and latents."""
 
-import os
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from compad_jax.backend.files import write_text
-from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
-from experiments.ablation_report import Estimate, Line, final_of, format_table, loss_above_floor
-from experiments.suites import Suite
+from compad_jax.reports.figures import COLORS, GREY
+from experiments.ablation_report import Estimate, Line, final_of, loss_above_floor, write_with
+from experiments.suites import Arm, Suite
 
 
 def write(suite: Suite, lines: list[Line], directory: str) -> str:
     """Writes `table.md` and `figure.png` of the runs finished so far; returns the table."""
-    rows = [(arm, [x for x in lines if x["arm"] == arm.name]) for arm in suite.arms]
-    table = format_table(suite, [(arm, runs) for arm, runs in rows if runs])
-    write_text(os.path.join(directory, "table.md"), table)
-    with draw_in_style():
-        save_figure(_draw(suite, lines), os.path.join(directory, "figure.png"))
-    return table
+    return write_with(_draw, suite, lines, directory)
 
 
-def _draw(suite: Suite, lines: list[Line]) -> Figure:
+def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> Figure:
     """A line a number of goals over the number of latents: loss, and return acting by sampling."""
     figure = Figure(figsize=(9.5, 4.2), layout="constrained")
     figure.suptitle(suite.question, x=0.01, ha="left", size=10.5, weight="bold")
     left, right = figure.subplots(1, 2)
     runs: dict[int, dict[int, list[Line]]] = {}
-    for line in lines:
-        _, goals, _, latents = line["arm"].split("_")
-        runs.setdefault(int(goals), {}).setdefault(int(latents), []).append(line)
+    for arm, of_arm in rows:
+        num_goals, num_latents = map(int, arm.name.split("_")[1::2])
+        runs.setdefault(num_goals, {})[num_latents] = of_arm
     for color, (goals, by_latents) in zip(COLORS, sorted(runs.items()), strict=False):
         label = "one goal" if goals == 1 else f"{goals} goals"
         latents = sorted(by_latents)
