@@ -2,12 +2,17 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# Gloo's threads print how many peers they found, piece by piece and through each other's lines.
+_GLOO = re.compile(
+    r"\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : "
+)
 
 
 class Group:
@@ -48,5 +53,5 @@ class Group:
         for files in self._files:
             files[stream].seek(0)
             lines = files[stream].read().splitlines()
-            texts.append([x for x in lines if x and "[Gloo]" not in x])
+            texts.append([x for x in lines if re.search(r"[^\d\s]", _GLOO.sub(" ", f" {x}"))])
         return texts

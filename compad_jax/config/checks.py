@@ -22,6 +22,13 @@ class Choice(tuple[str, ...]):
     """Allowed words."""
 
 
+KINDS: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "a group of settings",
+}
 _INT32, _FLOAT32 = 2**31, 3e38  # Larger numbers do not fit the types of the computation.
 Count = Annotated[int, Range(1, _INT32)]
 Natural = Annotated[int, Range(0, _INT32)]
@@ -98,7 +105,7 @@ def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
         known = ", ".join(hints)
         require(name in hints, f"{path}: no such setting{like}; known here are {known}")
         if dataclasses.is_dataclass(hints[name]):
-            require(isinstance(value, dict), f"{path}={value!r}: must be a group of settings")
+            require(isinstance(value, dict), f"{path}={value!r}: must be {KINDS[dict]}")
             arguments[name] = build(hints[name], value, f"{path}.")
         else:
             arguments[name] = _check_leaf(path, value, hints[name])
@@ -110,7 +117,7 @@ def _check_leaf(path: str, value: Any, hint: Any) -> Any:
     kind, *rules = typing.get_args(hint) or (hint,)
     if kind is float and type(value) is int and abs(value) < _FLOAT32:
         value = float(value)
-    require(type(value) is kind, f"{path}={value!r}: must be of type {kind.__name__}")
+    require(type(value) is kind, f"{path}={value!r}: must be {KINDS[kind]}")
     require(kind is not str or "\0" not in value, f"{path}={value!r}: must be text without NUL")
     for rule in rules:
         if isinstance(rule, Choice):

@@ -10,6 +10,7 @@ import io
 import os
 import re
 import runpy
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,11 @@ from ml_collections import config_flags
 
 from compad_jax.config import Config, default_config, from_dict, load_json, to_dict
 from compad_jax.config.checks import (
+    KINDS,
     ConfigError,
     differences,
     explain,
+    leaves_of,
     one_line,
     places_of,
     require,
@@ -54,8 +57,9 @@ def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> 
             # What a terminal cannot show must not end a program, nor what was printed be lost.
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(usage or sys.modules[main.__module__].__doc__)
-        print(f"Settings, their defaults and what they mean:\n\n{settings_help()}")
+        with one_line_errors():
+            print(usage or sys.modules[main.__module__].__doc__)
+            print(f"Settings, their defaults and what they mean:\n\n{settings_help()}")
         return
     try:
         with one_line_errors():
@@ -72,9 +76,19 @@ def run_program(main: Callable[[Arguments], None], usage: str | None = None) -> 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns a `ConfigError` into a line and exit code 2, an `OSError` into a line and 1."""
+    """Turns a `ConfigError` into a line and exit code 2, an `OSError` into a line and 1.
+
+    Where nobody reads on, as after `| head`, a program ends as if by SIGPIPE.
+    """
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (ConfigError, OSError) as error:
         message, code = explain(error)
         print(message, file=sys.stderr)
@@ -147,7 +161,7 @@ def parse_arguments(argv: Sequence[str], *, needs_file: bool = True) -> Argument
         )
         _, *positional = parser(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(one_line(error)) from error
+        raise ConfigError(_explain_flag(one_line(error), from_file)) from error
     if parser.compare:
         if len(positional) < 2:
             raise ConfigError("--compare: name at least two run directories")
@@ -201,6 +215,15 @@ def _check_name(values: dict[str, Any], path: str) -> None:
                 f"known there: {known}"
             )
         group = group[name]
+
+
+def _explain_flag(message: str, values: dict[str, Any]) -> str:
+    """What was wrong with a flag: what its setting must be instead of the parser's words."""
+    setting = re.match(r"flag (--config\.([\w.]+)=.*?): ", message)
+    if not setting:
+        return message
+    kind = type(dict(leaves_of(values)).get(setting[2], {}))
+    return f"{setting[1]}: must be {KINDS[kind]}"
 
 
 def _run_config_file(path: str) -> Any:

@@ -127,7 +127,8 @@ def make_gymnax_family(
 
     Raises:
         ConfigError: gymnax is not installed or has no such environment, a parameter is unknown or
-            no number that may be traced, or actions or observations are of another kind.
+            no number that may be traced, all tasks are the same, or actions or observations are
+            of another kind.
     """
     env, params = _load(name)
     ranges, fixed = ranges or {}, fixed or {}
@@ -144,6 +145,8 @@ def make_gymnax_family(
         require(is_pair, f"{name}, {parameter}: {low} to {high}: must be two of a kind, ascending")
     bounds = tuple((parameter, low, high) for parameter, (low, high) in ranges.items())
     spec = _spec(name, env, params, obs_ranges, reward_range)
+    differs = bool(ranges) or resets_alike
+    require(differs, f"{name}: all tasks would be the same; give ranges, or resets_alike=True")
     family = make(env, params, bounds, resets_alike, spec)
     _try(name, family)
     return family

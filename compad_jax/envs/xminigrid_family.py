@@ -23,7 +23,6 @@ class XMiniGridFamily:
 
     env: Any  # Of the package.
     params: Any
-    resets_alike: bool
     spec: EnvSpec
 
     @property
@@ -37,8 +36,8 @@ class XMiniGridFamily:
 
     def reset(self, key: jax.Array, task: jax.Array) -> tuple[Any, jax.Array]:
         """See `Env`."""
-        if self.resets_alike:
-            key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), task)
+        del key  # The layout is the task.
+        key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), task)
         timestep = self.env.reset(self.params, jax.random.key_data(key))
         return timestep, _flat(timestep.observation)
 
@@ -53,15 +52,11 @@ class XMiniGridFamily:
         return after, _flat(after.observation), after.reward.astype(jnp.float32), terminated
 
 
-def make_xminigrid_family(
-    name: str, *, resets_alike: bool = True, **params: Any
-) -> XMiniGridFamily:
-    """Builds a family.
+def make_xminigrid_family(name: str, **params: Any) -> XMiniGridFamily:
+    """Builds a family: all episodes of a task start in the same layout.
 
     Args:
         name: what the package calls the environment, for example "MiniGrid-FourRooms".
-        resets_alike: whether all episodes of a task start in the same layout, which is then what
-            is to be learned; otherwise every episode draws its own.
         **params: parameters of the package, such as `max_steps` and `view_size`.
 
     Returns:
@@ -84,7 +79,7 @@ def make_xminigrid_family(
     # One size for tiles and colours, so that all coordinates are embedded at once.
     space = Discrete((max(NUM_TILES, NUM_COLORS),) * (shape[0] * shape[1] * shape[2]))
     spec = EnvSpec(env.num_actions(values), space, int(values.max_steps or 0))
-    return XMiniGridFamily(env, values, resets_alike, spec)
+    return XMiniGridFamily(env, values, spec)
 
 
 def _flat(image: jax.Array) -> jax.Array:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -69,3 +71,14 @@ def test_help_of_a_program(monkeypatch, capsys):
     output = capsys.readouterr().out
     assert output.startswith("What it does.\n")
     assert "  --config.env.horizon=20\n      Environment steps of an episode.\n" in output
+
+
+@pytest.mark.parametrize(
+    ("program", "code"), [(["train_main.py"], 128 + signal.SIGPIPE), (["-m", "compad_jax.runs"], 0)]
+)
+def test_help_ends_quietly_where_nobody_reads_on(program, code):
+    command = [sys.executable, *program, "--help"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == code

@@ -16,7 +16,7 @@ from compad_jax.config import (
     save_json,
     to_dict,
 )
-from compad_jax.config.checks import Choice, ConfigError, differences, require_equal
+from compad_jax.config.checks import KINDS, Choice, ConfigError, differences, require_equal
 from tests.builders import with_setting
 
 
@@ -65,7 +65,7 @@ def test_every_leaf_checks_its_type(path):
     wrong += [value for value in ("1", 0.5, True) if type(value) is not _KINDS[path]]
     for value in wrong:
         message = _refusal(with_setting(path, value))
-        assert message == f"{path}={value!r}: must be of type {_KINDS[path].__name__}"
+        assert message == f"{path}={value!r}: must be {KINDS[_KINDS[path]]}"
 
 
 @pytest.mark.parametrize("path", [p for p, kind in _KINDS.items() if kind is int])

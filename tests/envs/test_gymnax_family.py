@@ -154,10 +154,10 @@ def test_spaces():
     chain = _env("memory_chain").spec
     assert chain.obs_space == Box((0.0, 0.0, -1.0), (1.0, 1.0, 1.0))
     assert (chain.num_actions, chain.horizon, chain.reward_range) == (2, 203, (-1.0, 1.0))
-    pole = make_gymnax_family("CartPole-v1").spec.obs_space
+    pole = make_gymnax_family("CartPole-v1", resets_alike=True).spec.obs_space
     assert pole.high[1] == 1.0 and pole.low[3] == -1.0  # Without a bound in the package.
     assert pole.high[0] == pytest.approx(4.8)
-    lake = make_gymnax_family("FrozenLake-misc")
+    lake = make_gymnax_family("FrozenLake-misc", resets_alike=True)
     assert isinstance(lake.spec.obs_space, Discrete | Box)
 
 
@@ -172,6 +172,7 @@ def test_spaces():
             "CartPole-v1: no parameter 'mass'; known max_steps_",
         ),
         ("CartPole-v1", {_LIMIT: (3, 5)}, f"CartPole-v1: {_LIMIT} is the horizon: one for all"),
+        ("CartPole-v1", {}, "CartPole-v1: all tasks would be the same; give ranges, or"),
         ("CartPole-v1", {"gravity": 9.8}, r"CartPole-v1, gravity: 9.8; must be \(lowest, highest"),
         ("CartPole-v1", {"gravity": (3, 5.0)}, "CartPole-v1, gravity: 3 to 5.0: must be two of a"),
         ("CartPole-v1", {"gravity": (5.0, 3.0)}, "CartPole-v1, gravity: 5.0 to 3.0: must be two"),
