@@ -1,5 +1,6 @@
 """Agents that come with the package: made of a run, loaded and evaluated by name."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -30,24 +31,42 @@ def _returns(directories):
         yield tuple(summary[key] for key in keys)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the run and the agent of these tests are."""
+    return tmp_path_factory.mktemp("shipped")
+
+
 @pytest.fixture
-def config(debug_config, tmp_path, monkeypatch):
-    """Of a run that is as good as trained and evaluated, and of the agent `small_room` of it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shipped, "_FOLDER", tmp_path / "agents")
+def there(folder, monkeypatch):
+    """Relative paths are below that folder, and its agents are the package's."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(shipped, "_FOLDER", folder / "agents")
+
+
+@pytest.fixture(scope="module")
+def made(debug_config, folder):
+    """Settings of a run that is as good as trained and evaluated; `small_room` is its agent."""
     config = override(
         debug_config,
         env=_ROOM,
         source={"name": "staged_search"},
         eval={"num_seeds": 2, "num_episodes": 4},  # As agents are shipped.
     )
-    claim_workdir(config, "run")
-    with Checkpoints("run") as checkpoints:
-        step = config.train.train_timesteps
-        checkpoints.save(step, make_model(config)[1], {"step": step}, 0.0)
-    evaluate(config, "run")
-    ship("small_room", "run", "agents")
+    with contextlib.chdir(folder):
+        claim_workdir(config, "run")
+        with Checkpoints("run") as checkpoints:
+            step = config.train.train_timesteps
+            checkpoints.save(step, make_model(config)[1], {"step": step}, 0.0)
+        evaluate(config, "run")
+        ship("small_room", "run", "agents")
     return config
+
+
+@pytest.fixture
+def config(made, there):
+    """Those settings, in that folder."""
+    return made
 
 
 def test_a_shipped_agent_is_that_of_its_run(config):

@@ -1,4 +1,4 @@
-"""Training for real, small: it must learn, and must not depend on interruptions."""
+"""Training, for real and with steps that do nothing: what is kept, resumed and refused."""
 
 import json
 import os
@@ -15,7 +15,6 @@ import pytest
 
 from compad_jax.config import load_json, save_json
 from compad_jax.config.checks import ConfigError
-from compad_jax.evaluation.evaluate_run import evaluate
 from compad_jax.histories.collection import load_histories, make_learner, program_hash
 from compad_jax.histories.store import Origin, store_settings
 from compad_jax.histories.store_writer import write_store
@@ -33,53 +32,6 @@ from tests.builders import make_model, override
 def elsewhere(tmp_path, monkeypatch):
     """Relative paths (stores, runs) land in a temporary folder."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.timeout(300)
-def test_small_training_learns_in_context(debug_config, elsewhere):
-    config = override(
-        debug_config,
-        env={"grid_size": 5, "horizon": 10},
-        source={"num_streams": 40, "num_steps": 80},
-        data={
-            "whole_history": True,
-            "min_compress_length": 10,
-            "max_compress_length": 10,
-            "min_uncompressed_length": 10,
-            "max_uncompressed_length": 10,
-        },
-        model={
-            "tf_n_embd": 32,
-            "tf_n_layer": 2,
-            "tf_n_head": 2,
-            "tf_dim_feedforward": 64,
-            "n_latent": 8,
-            "tf_dropout": 0.0,
-            "tf_attn_dropout": 0.0,
-        },
-        optimizer={"lr": 3e-3, "num_warmup_steps": 20},
-        train={
-            "train_batch_size": 16,
-            "train_timesteps": 400,
-            # Two held-out goals: their loss is 0.7 to 1.05 with seeds 0 to 3, 0.7 with this one.
-            "seed": 1,
-            "log_every": 50,
-            "eval_every": 200,
-            "checkpoint_every": 200,
-        },
-        eval={"num_seeds": 4, "num_episodes": 20, "split": "train"},  # More tasks, less luck.
-    )
-    train(config, "run")
-    last = read_metrics("run")[-1]
-    assert last["floor"] < last["loss"] < last["floor"] + 0.12
-    assert last["held_out_loss"] < 1.0  # Uniform predictions have 1.609.
-    directories = evaluate(config, "run")
-    summaries = [json.loads((Path(d) / "summary.json").read_text()) for d in directories]
-    # Random actions reach about a tenth of the optimum here.
-    for summary, threshold in zip(summaries, (0.9, 0.6), strict=True):
-        assert summary["num_compressions"] == 19
-        assert summary["final_fraction_of_optimum"] > threshold, summary["action_selection"]
-        assert summary["random_fraction_of_optimum"] < 0.15
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def _gradient(policy, segments, params, *, num_devices=1, num_parts=1, dropout=T
     ("bptt_depth", "ways"),
     [
         (0, ((1, 4), (2, 2))),
-        (2, ((2, 2),)),
+        pytest.param(2, ((2, 2),), marks=pytest.mark.slow),
         pytest.param(0, ((1, 2), (2, 1), (2, 4)), marks=pytest.mark.exhaustive),
     ],
 )
@@ -145,12 +145,11 @@ def test_truncation_is_that_of_the_plain_unroll(debug_config, rule):
 
 def test_pieces_change_no_loss_and_long_ones_no_gradient(debug_config):
     outcomes = {}
-    for depth in (0, 5, 9, 2):
+    for depth in (0, 9, 2):
         model = {"bptt_depth": depth, "reconstruction_weight": 0.7}
         policy, params = _model(debug_config, **model)
         outcomes[depth] = _fast(policy, params, _ragged(policy, 6, batch=2))
-    for depth in (5, 9):
-        chex.assert_trees_all_close(outcomes[depth], outcomes[0], rtol=1e-5, atol=1e-5)
+    chex.assert_trees_all_close(outcomes[9], outcomes[0], rtol=1e-5, atol=1e-5)
     losses = [(loss, metrics) for loss, _, metrics in outcomes.values()]
     chex.assert_trees_all_close(losses[-1], losses[0], rtol=1e-5, atol=1e-5)
     short, full = (outcomes[depth][1]["embedding"]["kernel"] for depth in (2, 0))
