@@ -1,8 +1,10 @@
 """The package as others get it: installed, imported, extended from outside the checkout."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +158,11 @@ def test_own_histories_are_trained_on_and_evaluated(tmp_path, monkeypatch, capsy
     _execute(_small_own_histories(), tmp_path, monkeypatch)
     assert "report.html" in capsys.readouterr().out
     assert len(list((tmp_path / "runs").glob("corridor/eval/*/summary.json"))) == 2
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    cited = re.search(r"^version: (\S+)$", (_ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    changes = (_ROOT / "CHANGELOG.md").read_text()
+    releases = re.findall(r"^## (\d\S+)", changes, re.MULTILINE)
+    assert project["version"] == cited[1] == releases[0]
