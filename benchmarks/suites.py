@@ -103,7 +103,7 @@ _Measurements = dict[str, Callable[[], Outcome]]
 
 
 def _train(config: Config, scale: Scale) -> _Measurements:
-    """The training step of the config, and of the original."""
+    """The training step of the config, and of the original: as it is, and what it could be."""
     own = ("matmul_large", "matmul_model")
     measurements = {"step": lambda: _train_step(config, 2, scale.repeats, own)}
     if scale.original:
@@ -113,7 +113,18 @@ def _train(config: Config, scale: Scale) -> _Measurements:
             # Histories that take seconds; what they say changes no time.
             source={"name": "mbie_eb"},
         )
-        measurements["original/new step"] = lambda: _train_step(original, 1, 3, own[:1])
+        longest = original.data.max_compress_length, original.data.max_uncompressed_length
+        equal = {f"min_{kind}_length": x for kind, x in zip(_KINDS, longest, strict=True)}
+        sure = vary(original, model={"tf_dropout": 0.0, "tf_attn_dropout": 0.0})
+        steps = {
+            "": original,
+            " without dropout": sure,
+            " of equal windows": vary(original, data=equal),
+            " without dropout, of equal windows": vary(sure, data=equal),
+        }
+        for what, varied in steps.items():
+            name = f"original/new step{what}"
+            measurements[name] = partial(_train_step, varied, 1, 3, own[:1])
     return measurements
 
 

@@ -162,7 +162,8 @@ def make_page(played: dict[str, Any]) -> str:
     back = {s["goal"]: all(walks_straight(s, columns)[1:]) for s in played["stories"]}
     unseen = [straight for goal, straight in back.items() if goal in held_out]
     facts = (
-        f"Played beforehand with the agent {played['agent']}, greedily and once for each of "
+        f"Played beforehand by python -m compad_jax.reports.explore {played['agent']} --wait "
+        f"{played['wait']}, greedily and once for each of "
         f"{len(back)} goals; it walked straight back (at most {_DETOUR} steps beyond a shortest "
         f"way) after every wait in {sum(back.values())} of them, and in {sum(unseen)} of the "
         f"{len(unseen)} that were never a goal in training. "
