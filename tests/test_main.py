@@ -201,9 +201,15 @@ def test_main_job_writes_everything(folder):
         assert 0 <= low <= summary["final_fraction_of_optimum"] <= high <= 1
 
 
-@_slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, marks=_slow),
+        pytest.param(signal.SIGTERM, marks=_slow),
+        pytest.param(signal.SIGINT, marks=_exhaustive),
+    ],
+)
 def test_interrupted_and_resumed_equals_uninterrupted(folder, environment, tmp_path, number):
     process = _start(tmp_path, environment)
     metrics = tmp_path / "run" / "metrics.jsonl"

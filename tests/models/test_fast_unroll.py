@@ -60,7 +60,7 @@ _ALIKE = ("residual", "multiplicative", "gru", "quantised")
 
 
 @pytest.mark.parametrize(
-    "rule", [pytest.param(r, marks=pytest.mark.slow) if r in _ALIKE else r for r in RULES]
+    "rule", [pytest.param(r, marks=pytest.mark.exhaustive) if r in _ALIKE else r for r in RULES]
 )
 def test_every_rule(debug_config, rule):
     _check(*make_rule_model(debug_config, rule, compress=12), [10, 7, 12], ways=[False])

@@ -55,7 +55,7 @@ def _gradient(policy, segments, params, *, num_devices=1, num_parts=1, dropout=T
     ("bptt_depth", "ways"),
     [
         (0, ((1, 4), (2, 2))),
-        pytest.param(2, ((2, 2),), marks=pytest.mark.slow),
+        pytest.param(2, ((2, 2),), marks=pytest.mark.exhaustive),
         pytest.param(0, ((1, 2), (2, 1), (2, 4)), marks=pytest.mark.exhaustive),
     ],
 )

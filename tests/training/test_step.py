@@ -115,7 +115,7 @@ def test_a_batch_without_targets_has_no_loss_and_no_gradient(debug_config):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("dropout", "numbers"), [pytest.param(0.0, (2, 8), marks=pytest.mark.slow), (0.3, (8,))]
+    ("dropout", "numbers"), [pytest.param(0.0, (2, 8), marks=pytest.mark.exhaustive), (0.3, (8,))]
 )
 def test_devices_change_no_loss(debug_config, dropout, numbers):
     config = override(debug_config, model={"tf_dropout": dropout, "tf_attn_dropout": dropout})
