@@ -3,16 +3,19 @@
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from compad_jax.backend import sharding
 from compad_jax.config import ConfigError
+from compad_jax.histories.sampler import make_sampler
 from compad_jax.histories.streaming import StreamedHistories
 from compad_jax.training.data import load_data
 from compad_jax.training.loop import train
 from compad_jax.training.metrics_log import read_metrics
 from compad_jax.training.setup import make_keys
+from compad_jax.training.step import step_keys, uses_dropout
 from tests.builders import override
 
 
@@ -35,6 +38,19 @@ def test_a_streamed_training_is_that_from_memory(config):
         values = [[row[name] for row in rows] for rows in (streamed, memory)]
         np.testing.assert_allclose(*values, rtol=1e-4)
     assert len(list(pathlib.Path("data").iterdir())) == 1  # Both read one store.
+
+
+def test_windows_are_those_of_histories_in_memory(config):
+    streamed = override(config, data={"streamed": True})
+    mesh, key, sample = sharding.make_mesh(), make_keys(config).steps, make_sampler(config)
+    memory = load_data(config, mesh, key).train(0)
+    dispatch = load_data(streamed, mesh, key).train(5)
+    for i in range(2):
+        sample_key, _ = step_keys(key, jnp.array(5 + i), uses_dropout(config.model))
+        histories = jax.tree.map(lambda x, i=i: x[i], dispatch)
+        rows = jnp.arange(config.train.train_batch_size)
+        found, expected = sample(sample_key, histories, rows=rows), sample(sample_key, memory)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_windows_of_a_step_do_not_depend_on_where_it_was_reached(config):
