@@ -55,6 +55,16 @@ def test_few_compressions_are_ticks_and_many_are_text(tmp_path):
             assert axes.get_xscale() == "log"
 
 
+def test_the_band_is_the_interval_of_each_episode(tmp_path):
+    summary, curve = finished_runs.load(write_evaluation(str(tmp_path)))
+    assert (curve["low"] < curve["high"]).any()
+    (band,) = figures._learning_curve(summary, curve).axes[0].collections
+    x, height = band.get_paths()[0].vertices.T
+    for episode, low, high in zip(curve["episode"], curve["low"], curve["high"], strict=True):
+        here = height[x == episode]
+        assert (here.min(), here.max()) == pytest.approx((low, high))
+
+
 def test_title_says_what_was_found(tmp_path):
     summary = summary_of(write_evaluation(str(tmp_path)))
     summary["final_fraction_ci95"] = [0.998, 1.0]
