@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from compad_jax.backend.files import write_text
+from compad_jax.config.command_line import load_config
+from compad_jax.envs import make_env
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import ACTING
@@ -25,6 +27,7 @@ class Measure(NamedTuple):
 
 
 _DIRECT = Measure("direct_fraction", "share of the episodes that walk straight back", True)
+_LATER = Measure("later_fraction", "share of the optimum after the first episode", True)
 _FIRST_PULL = Measure("decision_regret", "regret of the first pull after the wait", False)
 _ALL_PULLS = Measure("recall_regret", "regret of all pulls after the wait", False)
 
@@ -33,7 +36,7 @@ def write(suite: Suite, lines: list[Line], directory: str) -> str:
     """Writes `table.md` and `figure.png` of the runs finished so far; returns the table."""
     rows = [(arm, [x for x in lines if x["arm"] == arm.name]) for arm in suite.arms]
     rows = [(arm, runs) for arm, runs in rows if runs]
-    measures = (_DIRECT,) if _is_known(rows, _DIRECT) else (_FIRST_PULL, _ALL_PULLS)
+    measures = _measures(suite, rows)
     tables = [f"{m.label}:\n\n{_table(suite, rows, m)}" for m in measures]
     if not measures[0].is_share:
         teacher = teacher_regrets(suite.config, suite.overrides)
@@ -48,10 +51,26 @@ def write(suite: Suite, lines: list[Line], directory: str) -> str:
     return text
 
 
+def _measures(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> tuple[Measure, ...]:
+    """In rooms the way to the first goal and, where there are more, what is earned."""
+    if not _is_known(rows, _DIRECT):
+        return _FIRST_PULL, _ALL_PULLS
+    env = make_env(load_config(suite.config, suite.overrides).env)
+    return (_DIRECT,) if getattr(env, "num_stages", 1) == 1 else (_DIRECT, _LATER)
+
+
+def _value(summary: Line, measure: Measure) -> float | None:
+    """What was measured; None where the environment does not tell."""
+    if measure is _LATER:
+        return float(np.mean(summary["curve"][1:]))
+    value: float | None = summary[measure.key]
+    return value
+
+
 def _is_known(rows: list[tuple[Arm, list[Line]]], measure: Measure) -> bool:
     """Whether the environment tells what is measured."""
     conditions = (c for _, runs in rows for run in runs for c in run["conditions"].values())
-    return any(summary[measure.key] is not None for c in conditions for summary in c.values())
+    return any(_value(summary, measure) is not None for c in conditions for summary in c.values())
 
 
 def _conditions(suite: Suite) -> list[Condition]:
@@ -68,7 +87,7 @@ def _table(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) -
             record = {"memory": arm.label, "acting": label, "runs": str(len(runs))}
             for condition in _conditions(suite):
                 values = [
-                    run["conditions"][condition.name][selection][measure.key]
+                    _value(run["conditions"][condition.name][selection], measure)
                     for run in runs
                     if condition.name in run["conditions"]
                 ]
@@ -121,7 +140,8 @@ def _draw(suite: Suite, rows: list[tuple[Arm, list[Line]]], measure: Measure) ->
             color, style = COLORS[index % len(COLORS)], "-" if index < len(COLORS) else "--"
             known = [name for name in names if name in runs[0]["conditions"]]
             values = np.array(
-                [[r["conditions"][n][selection][measure.key] for n in known] for r in runs], float
+                [[_value(r["conditions"][n][selection], measure) for n in known] for r in runs],
+                float,
             )
             places = [names.index(name) for name in known]
             axes.plot(places, values.mean(0), style, color=color, marker="o", ms=4, label=arm.label)

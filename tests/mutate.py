@@ -4,8 +4,8 @@
 
 Each mutation replaces a piece of one file in a copy of the checkout and runs the tests named
 beside it. It survives if they all pass; the script then ends with exit code 1. With words, only
-mutations whose name holds one of them are tried. The table is written to
-`results/mutations.md` when all were tried.
+mutations whose name holds one of them are tried. `results/mutations.md` has a row for each that
+was ever tried: what became of it the last time.
 """
 
 import pathlib
@@ -21,6 +21,7 @@ from mutations import MUTATIONS, Mutation
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _COPIED = ("compad_jax", "configs", "experiments", "benchmarks", "tests", "docs", "results")
+_TABLE = _ROOT / "results" / "mutations.md"
 _TIMEOUT = 600  # Seconds; a mutant that hangs is noticed, too.
 
 
@@ -85,17 +86,20 @@ def main() -> None:
             f"{outcome.seconds:4.0f} s  {mutation.name}: {outcome.killed_by or 'SURVIVED'}",
             flush=True,
         )
-    if not words:
-        (_ROOT / "results" / "mutations.md").write_text(_table(outcomes), encoding="utf-8")
+    _TABLE.write_text(_table(outcomes), encoding="utf-8")
     sys.exit(any(not outcome.killed_by for outcome in outcomes))
 
 
 def _table(outcomes: list[Outcome]) -> str:
-    lines = ["| mutation | file | killed by |", "| --- | --- | --- |"]
+    """The rows of these and, of mutations that were not tried now, those that are there."""
+    text = _TABLE.read_text(encoding="utf-8") if _TABLE.exists() else ""
+    rows = {line.split(" | ")[0]: line for line in text.splitlines()}
     for mutation, killed_by, _ in outcomes:
         verdict = f"`{killed_by}`" if killed_by else "SURVIVED"
-        lines.append(f"| {mutation.name} | `{mutation.file}` | {verdict} |")
-    return "\n".join(["Made by `python tests/mutate.py`.", "", *lines, ""])
+        rows[f"| {mutation.name}"] = f"| {mutation.name} | `{mutation.file}` | {verdict} |"
+    known = [rows[f"| {m.name}"] for m in MUTATIONS if f"| {m.name}" in rows]
+    head = ["Made by `python tests/mutate.py`.", "", "| mutation | file | killed by |"]
+    return "\n".join([*head, "| --- | --- | --- |", *known, ""])
 
 
 if __name__ == "__main__":

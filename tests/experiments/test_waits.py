@@ -49,7 +49,9 @@ def test_arms_cost_the_same_and_conditions_can_be_evaluated(name):
 
 
 def _summary(direct):
-    return {"direct_fraction": direct, "decision_regret": 0.1, "recall_regret": 1.0}
+    curve = [0.5, direct, direct - 0.2]
+    regrets = {"decision_regret": 0.1, "recall_regret": 1.0}
+    return {"direct_fraction": direct, "curve": curve} | regrets
 
 
 def test_table_by_hand(tmp_path, monkeypatch):
@@ -57,7 +59,8 @@ def test_table_by_hand(tmp_path, monkeypatch):
     monkeypatch.setattr(wait_report, "teacher_regrets", lambda *_: known)
     arms = Arm("gate", "a gate"), Arm("none", "nothing"), Arm("later", "not run yet")
     conditions = Condition("0"), Condition("100")
-    suite = Suite("Why?", "c.py", (), 2_000_000, 0.1, (0, 1), arms, conditions=conditions)
+    room = "configs/dark_room_wait.py"
+    suite = Suite("Why?", room, (), 2_000_000, 0.1, (0, 1), arms, conditions=conditions)
     lines = [
         _LINE
         | {
@@ -79,6 +82,10 @@ def test_table_by_hand(tmp_path, monkeypatch):
     assert "regret" not in text  # Of a room; a bandit has regrets instead.
     assert "training seeds 0, 1; 1.5 hours on x; commit y." in text
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert "optimum" not in text  # With one goal all is earned by the way to it.
+    door = suite._replace(config="configs/dark_key_to_door.py")
+    _, later = wait_report.write(door, lines, str(tmp_path)).split("share of the optimum after")
+    assert "| a gate | greedy | 2 | 90 [90, 90] | 85 [80, 90] |" in later
     for line in lines:
         for summaries in line["conditions"].values():
             for summary in summaries.values():
