@@ -27,7 +27,7 @@ class Measure(NamedTuple):
 
 
 _DIRECT = Measure("direct_fraction", "share of the episodes that walk straight back", True)
-_LATER = Measure("later_fraction", "share of the optimum after the first episode", True)
+_LATER = Measure("curve", "share of the optimum after the first episode", True)
 _FIRST_PULL = Measure("decision_regret", "regret of the first pull after the wait", False)
 _ALL_PULLS = Measure("recall_regret", "regret of all pulls after the wait", False)
 
@@ -60,11 +60,9 @@ def _measures(suite: Suite, rows: list[tuple[Arm, list[Line]]]) -> tuple[Measure
 
 
 def _value(summary: Line, measure: Measure) -> float | None:
-    """What was measured; None where the environment does not tell."""
-    if measure is _LATER:
-        return float(np.mean(summary["curve"][1:]))
-    value: float | None = summary[measure.key]
-    return value
+    """What was measured, of a curve after the first episode; None if the environment is silent."""
+    value: float | list[float] | None = summary[measure.key]
+    return float(np.mean(value[1:])) if isinstance(value, list) else value
 
 
 def _is_known(rows: list[tuple[Arm, list[Line]]], measure: Measure) -> bool:

@@ -37,13 +37,6 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("shipped")
 
 
-@pytest.fixture
-def there(folder, monkeypatch):
-    """Relative paths are below that folder, and its agents are the package's."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(shipped, "_FOLDER", folder / "agents")
-
-
 @pytest.fixture(scope="module")
 def made(debug_config, folder):
     """Settings of a run that is as good as trained and evaluated; `small_room` is its agent."""
@@ -64,8 +57,10 @@ def made(debug_config, folder):
 
 
 @pytest.fixture
-def config(made, there):
-    """Those settings, in that folder."""
+def config(made, folder, monkeypatch):
+    """Those settings, in that folder, whose agents are the package's."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(shipped, "_FOLDER", folder / "agents")
     return made
 
 
