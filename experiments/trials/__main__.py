@@ -21,7 +21,7 @@ from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.tables import markdown_table
 from experiments.trials.company import evaluate_beside, start_together
 from experiments.trials.damage import fill_disk, flip_byte, plant
-from experiments.trials.kills import kill
+from experiments.trials.kills import kill, kill_one_of_two
 from experiments.trials.mistakes import lost_owner, mistake
 from experiments.trials.programs import SAVE_EVERY, Bench
 from experiments.trials.trial import Trial
@@ -37,6 +37,7 @@ KINDS: dict[str, tuple[RunTrial, int]] = {
     "evaluate": (evaluate_beside, 4),
     "mistake": (mistake, 40),
     "lost_owner": (lost_owner, 4),
+    "pair": (kill_one_of_two, 16),
 }
 _RESULTS = "results/reliability"
 

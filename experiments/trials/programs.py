@@ -4,10 +4,13 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +21,7 @@ _CONFIG = ("--config", str(ROOT / "configs" / "debug.py"), f"--config.data.dir={
 _SETTINGS = (f"--config.train.checkpoint_every={SAVE_EVERY}", "--config.eval.num_episodes=3")
 ARGUMENTS = (*_CONFIG, *_SETTINGS, "--workdir", RUN)
 _TIMEOUT = 300  # Seconds; a program that needs longer hangs.
+HUNG = -signal.SIGKILL  # The exit code of one that did.
 # What depends on the clock, and what names the place.
 _UNSTABLE = {"tokens_per_second", "env_steps_per_second", "late_to_early_step_time", "commit"}
 
@@ -64,6 +68,16 @@ class Bench:
             assert ended.code == 0, ended.output
         self.result = read_result(self.faultless)
 
+    @cached_property
+    def pair_result(self) -> dict[str, Any] | None:
+        """The result of two processes without any fault: other roundings than those of one."""
+        folder = self._folder / "faultless_pair"
+        folder.mkdir(parents=True, exist_ok=True)
+        for process in self.start_pair(folder):
+            ended = wait(process)
+            assert ended.code == 0, ended.output
+        return read_result(folder)
+
     def new_folder(self, like: Path | None = None) -> Path:
         """An empty folder for the next trial, or a copy of another one."""
         folder = self._folder / "trial"
@@ -87,25 +101,33 @@ class Bench:
             text=True,
         )
 
+    def start_pair(self, folder: Path) -> "list[subprocess.Popen[str]]":
+        """Starts a training of two processes in a folder."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+        flags = ("--coordinator", coordinator, "--num_processes=2", "--process_id")
+        return [self.start(folder, "train_main.py", *flags, str(i)) for i in range(2)]
+
     def run(self, folder: Path, program: str = "train_main.py", *more: str) -> Ended:
         """Starts a program and waits for its end."""
         return wait(self.start(folder, program, *more))
 
-    def same_result(self, folder: Path) -> bool:
+    def same_result(self, folder: Path, *, of_pair: bool = False) -> bool:
         """Whether a training came to the very numbers of the faultless one.
 
-        There may be more evaluations.
+        There may be more evaluations. `of_pair`: of the faultless one of two processes.
         """
-        result = read_result(folder)
-        if result is None or self.result is None:
+        result, faultless = read_result(folder), self.pair_result if of_pair else self.result
+        if result is None or faultless is None:
             return False
-        own = self.result["evaluations"]
+        own = faultless["evaluations"]
         kept = {name: values for name, values in result["evaluations"].items() if name in own}
-        return result | {"evaluations": kept} == self.result
+        return result | {"evaluations": kept} == faultless
 
 
 def wait(process: "subprocess.Popen[str]") -> Ended:
-    """Waits for a program's end; one that hangs is killed, and its code is -9."""
+    """Waits for a program's end; one that hangs is killed, and its code is `HUNG`."""
     try:
         output, _ = process.communicate(timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
