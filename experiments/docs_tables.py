@@ -21,6 +21,7 @@ write it. The kinds:
     gpu       likewise, on a GPU
     scaling   what so many transitions need; NAME is `arithmetic`
     long      likewise, of its suite `long` alone
+    original  likewise, of its suite `train` in the hour in which it looked for what is lost
 
 Two kinds read no results: `settings` lists all settings, `schema` the fields of
 `docs/NAME.schema.json`.
@@ -55,7 +56,7 @@ PAGES = (
     "docs/why_it_failed.md",
 )
 BENCH, GPU_BENCH = "results/bench/cpu.json", "results/bench/gpu.json"
-LONG_BENCH = "results/bench/long.json"
+LONG_BENCH, ORIGINAL_BENCH = "results/bench/long.json", "results/bench/original_step.json"
 
 _BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
@@ -71,6 +72,7 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "bench": lambda name: BLOCKS[name](read_results(BENCH)),
     "gpu": lambda name: BLOCKS[name](read_results(GPU_BENCH)),
     "long": lambda name: BLOCKS[name](read_results(LONG_BENCH)),
+    "original": lambda name: BLOCKS[name](read_results(ORIGINAL_BENCH)),
     "table": lambda name: _read(f"results/{name}/table.md").rstrip(),
     "returns": _of_evaluations(evaluation_tables.returns),
     "rewards": _of_evaluations(evaluation_tables.rewards),
