@@ -21,6 +21,7 @@ _CONFIG = ("--config", str(ROOT / "configs" / "debug.py"), f"--config.data.dir={
 _SETTINGS = (f"--config.train.checkpoint_every={SAVE_EVERY}", "--config.eval.num_episodes=3")
 ARGUMENTS = (*_CONFIG, *_SETTINGS, "--workdir", RUN)
 _TIMEOUT = 300  # Seconds; a program that needs longer hangs.
+_COME_TOGETHER = "--initialization_timeout=120"  # Well below it, or it would seem to hang.
 HUNG = -signal.SIGKILL  # The exit code of one that did.
 # What depends on the clock, and what names the place.
 _UNSTABLE = {"tokens_per_second", "env_steps_per_second", "late_to_early_step_time", "commit"}
@@ -106,8 +107,8 @@ class Bench:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-        flags = ("--coordinator", coordinator, "--num_processes=2", "--process_id")
-        return [self.start(folder, "train_main.py", *flags, str(i)) for i in range(2)]
+        flags = ("--coordinator", coordinator, "--num_processes=2", _COME_TOGETHER)
+        return [self.start(folder, "train_main.py", *flags, f"--process_id={i}") for i in range(2)]
 
     def run(self, folder: Path, program: str = "train_main.py", *more: str) -> Ended:
         """Starts a program and waits for its end."""
