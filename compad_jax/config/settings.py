@@ -77,7 +77,9 @@ class NoiseConfig:
     # in the last: histories without noise show what to imitate, others how to recover.
     spread_random_actions: bool = False
     # Share of the streams that are paid nothing at first, for longer in one than in the next, up
-    # to the whole history: they show how to go on searching where a search was in vain.
+    # to the whole history: they show how to go on searching where a search was in vain. Where
+    # rewards come in stages, one of them is not paid for the last stage, the next for the last
+    # two, and so on.
     late_reward_ratio: Ratio = 0.0
 
 

@@ -32,7 +32,7 @@ class _Knowledge(NamedTuple):
     visited: jax.Array  # bool [R, stages, places], since the search of the stage began.
     payer: jax.Array  # int [R, stages], the place that pays, or _UNKNOWN.
     stage: jax.Array  # int [R], rewards of this episode; from `stages` on nothing is left.
-    paid: jax.Array  # bool [R], whether rewards count in this episode.
+    paid: jax.Array  # int [R], the first stages, so many, whose rewards count in this episode.
     may_be: jax.Array  # bool [R, A, moves], which move each action may be.
 
 
@@ -77,7 +77,7 @@ def make_staged_search(
     ) -> tuple[_Knowledge, jax.Array]:
         # From the start of an episode on, lest the second reward of one be taken for its first.
         paid = jnp.where(episode.time == 0, inputs[1], known.paid)
-        reward = jnp.where(paid, timestep.reward, 0.0)
+        reward = jnp.where(known.stage < paid, timestep.reward, 0.0)
         earned = (reward > 0)[:, None]
         place = place_of(timestep.next_env_state)
         here = jax.nn.one_hot(known.stage, num_stages, dtype=bool)
@@ -98,14 +98,25 @@ def make_staged_search(
             visited=jnp.zeros((num_streams, num_stages, num_places), bool),
             payer=jnp.full((num_streams, num_stages), _UNKNOWN),
             stage=jnp.zeros(num_streams, jnp.int32),
-            paid=jnp.zeros(num_streams, bool),
+            paid=jnp.zeros(num_streams, jnp.int32),
             may_be=jnp.broadcast_to(first_belief, (num_streams, *first_belief.shape)),
         )
-        inputs = noise_inputs(config, num_streams, num_steps)
+        rates, is_paid = noise_inputs(config, num_streams, num_steps)
+        inputs = rates, paid_stages(is_paid, num_stages)
         sizes = {"num_streams": num_streams, "num_steps": num_steps}
         return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
 
     return learn
+
+
+def paid_stages(is_paid: jax.Array, num_stages: int) -> jax.Array:
+    """How many stages are paid, the first ones: bool [T, R] -> int [T, R].
+
+    In its unpaid time, the first of the streams that are paid late is paid for all stages but the
+    last, the next one for one stage less, and so on: a search in vain is shown in every stage.
+    """
+    place = jnp.cumsum(~is_paid[0]) - 1  # Of a stream among those that are paid late.
+    return jnp.where(is_paid, num_stages, (num_stages - 1 - place) % num_stages)
 
 
 def rule_out(may_be: jax.Array, action: jax.Array, led_there: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from compad_jax.envs.dark_room import DarkRoom
 from compad_jax.envs.dark_room_permuted import DarkRoomPermuted
 from compad_jax.envs.delayed_bandit import DelayedBandit
 from compad_jax.envs.protocol import Discrete, EnvSpec, make_tasks
-from compad_jax.sources import make_source
+from compad_jax.sources import make_source, staged_search
 from tests.builders import tasks_of
 
 pytestmark = pytest.mark.timeout(120)
@@ -206,14 +206,24 @@ def test_a_late_stream_is_paid_from_the_start_of_an_episode_on():
     env = DarkGoals(3, 16)
     config = dataclasses.replace(_QUIET, late_reward_ratio=1.0)
     reward = _learn(env, config, tasks_of(env), 4, 240).transition.reward
-    paid = reward.any(0)  # [R, T], over all tasks.
-    first = sorted(np.flatnonzero(stream)[0] if stream.any() else 240 for stream in paid)
-    assert first[-1] == 240  # The last one is never paid.
-    # Due after 60, 120 and 180 steps, each in the middle of an episode.
-    for step, start in zip(first[:-1], (64, 128, 192), strict=True):
-        assert start <= step < start + 16
-    last = reward[:, paid.any(-1)].reshape(81, 3, 15, 16)[:, :, -1].sum(-1)
+    earned = reward.reshape(81, 4, 15, 16).sum(-1)
+    most = earned.max(0)  # [R, episodes], over all tasks.
+    # Due after 60, 120, 180 and 240 steps, the first three in the middle of an episode; streams
+    # wait for their doors, or for all, in turn.
+    due = (np.argmax(most == 2, axis=1) * (most == 2).any(1)).tolist()
+    assert sorted(due) == [0, 4, 8, 12]
+    for stream, episode in enumerate(due):
+        before = most[stream, : episode or None]
+        np.testing.assert_array_equal(before, 1 - stream % 2)
+    last = earned[:, [episode > 0 for episode in due], -1]
     assert (last == 2).mean() > 0.9
+
+
+def test_paid_stages_by_hand():
+    is_paid = jnp.array([[True, False, False, False], [True, False, True, False]])
+    found = staged_search.paid_stages(is_paid, 3)
+    np.testing.assert_array_equal(found, [[3, 2, 1, 0], [3, 2, 3, 0]])
+    np.testing.assert_array_equal(staged_search.paid_stages(is_paid, 1), is_paid)
 
 
 def test_a_search_in_vain_starts_over():
