@@ -19,7 +19,6 @@ from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.envs import make_env
 from compad_jax.envs.dark_goals import DarkGoals
-from compad_jax.envs.protocol import make_tasks
 from compad_jax.envs.split import tasks_of
 from compad_jax.evaluation.lives import record_lives
 from compad_jax.evaluation.readout import fit_ridge
@@ -122,10 +121,9 @@ def examine(checkpoint: str) -> dict[str, Any]:
     env = make_env(config.env)
     if not (isinstance(env, DarkGoals) and config.model.remembers):
         raise ConfigError(f"{checkpoint}: only agents with a memory, goals in sequence, no waits")
-    training, held_out = (tasks_of(env, config.env, x)[0] for x in ("train", "held_out"))
-    indices = np.repeat(np.concatenate([training, held_out]), _NUM_SEEDS)
-    tasks = np.asarray(make_tasks(env, indices))
-    fitting = np.isin(indices, training)
+    parts = [np.asarray(tasks_of(env, config.env, part)[1]) for part in ("train", "held_out")]
+    tasks = np.repeat(np.concatenate(parts), _NUM_SEEDS, axis=0)
+    fitting = np.arange(len(tasks)) < _NUM_SEEDS * len(parts[0])
     lives = record_lives(
         policy,
         params,
