@@ -1,12 +1,15 @@
 """Trials of what goes wrong: how they judge what the programs leave behind."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
 
 from experiments.trials import __main__ as trials
+from experiments.trials import programs
 from experiments.trials.damage import plant
+from experiments.trials.kills import kill_one_of_two
 from experiments.trials.programs import RUN, Bench, Ended, logged_steps, read_result
 
 
@@ -80,6 +83,30 @@ def test_a_planted_file_is_survived_by_the_same_result_or_by_a_line_that_names_i
         monkeypatch.setattr(bench, "run", lambda *_, end=end: end)
         survived[name] = plant(bench, np.random.default_rng(0), 0).survived
     assert survived == {"same": True, "named": True, "unnamed": False, "raised": False}
+
+
+@pytest.mark.parametrize(
+    ("left", "again", "survived", "ended"),
+    [
+        ("exit 1", "exit 0", True, "same result"),
+        ("exec sleep 60", "exit 0", False, "the other one hung for 1.5 seconds"),
+        ("exit 1", "echo error: no; exit 2", False, "error: no error: no"),
+    ],
+)
+def test_of_a_pair_the_other_one_must_end_and_both_must_go_on(
+    bench, monkeypatch, left, again, survived, ended
+):
+    def start(script):
+        kinds = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(["bash", "-c", script], **kinds)
+
+    monkeypatch.setattr(programs, "_TIMEOUT", 1.5)
+    pairs = iter([("exec sleep 60", left), (again, again)])
+    monkeypatch.setattr(bench, "start_pair", lambda _: [start(x) for x in next(pairs)])
+    monkeypatch.setattr(bench, "same_result", lambda *_, of_pair: of_pair)
+    trial = kill_one_of_two(bench, np.random.default_rng(0), 0)
+    assert (trial.survived, trial.ended) == (survived, ended)
+    assert trial.what == "process 0: start"
 
 
 def test_the_table_has_a_row_a_kind():
