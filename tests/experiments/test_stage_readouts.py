@@ -1,7 +1,10 @@
 """What memories hold of goals in sequence: the truth by hand, and planted memories read back."""
 
 import numpy as np
+import pytest
 
+from compad_jax.config.command_line import load_config
+from compad_jax.envs.split import choose_tasks, split_tasks
 from compad_jax.types import Transition
 from experiments import stage_readouts
 
@@ -42,3 +45,22 @@ def test_what_is_planted_is_read_and_what_is_not_is_not(monkeypatch):
         assert 0.3 < shares["commonest"] < 0.5
     assert judged[1]["goal_2"] is None
     assert judged[2]["goal_2"] < 0.4
+
+
+class _Asked(Exception):
+    """Lives in these tasks."""
+
+
+def test_lives_are_lived_in_the_training_and_held_out_tasks(monkeypatch):
+    def record(policy, params, env, tasks, **_):
+        raise _Asked(tasks)
+
+    monkeypatch.setattr(stage_readouts, "record_lives", record)
+    with pytest.raises(_Asked) as asked:
+        stage_readouts.examine("dark_key_to_door")
+    config = load_config("configs/dark_key_to_door.py").env
+    split = split_tasks(config.num_tasks, config)
+    numbers = choose_tasks(9**4, config.num_tasks)[np.concatenate([split.train, split.held_out])]
+    digits = numbers[:, None] // 9 ** np.arange(3, -1, -1) % 9
+    tasks = np.repeat(digits.reshape(-1, 2, 2), 2, axis=0)  # Two lives each.
+    np.testing.assert_array_equal(asked.value.args[0], tasks)
