@@ -6,7 +6,6 @@ Every rollout finds its goal and then waits. Just before the first of these wait
 are changed, and the next episode is watched. Dark rooms with one goal only.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from compad_jax.backend import process, provenance
-from compad_jax.config import to_dict
+from compad_jax.backend import process
 from compad_jax.config.checks import require
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.envs.protocol import Env
@@ -29,7 +27,13 @@ from compad_jax.models import Params, Policy
 from compad_jax.models.policy import apply_method
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import ACTING, percent
-from experiments.agents_that_wait import load_with_wait, require_new, write_texts
+from experiments.single_agents import (
+    agent_parser,
+    load_with_wait,
+    origin_of,
+    require_new,
+    write_texts,
+)
 
 _SLACK = 2  # Steps beyond the shortest path that still count as walking straight there.
 _NUM_SEEDS = 8
@@ -241,25 +245,18 @@ def examine(checkpoint: str, wait: int, split: str) -> dict[str, Any]:
     num_tasks = len(jax.tree.leaves(tasks)[0])
     shape = (len(SELECTIONS), num_tasks, _NUM_SEEDS)
     first, found = watch(policy, params, env, tasks, shape, config.optimizer.label_smoothing)
-    return {
-        "checkpoint": checkpoint,
-        "step": step,
+    return origin_of(checkpoint, step, config) | {
         "split": split,
         "wait": wait,
         "summary": summarise(first, found, np.asarray(all_fewest_steps(env, tasks))),
-        "config": to_dict(config),
-        "hardware": provenance.describe_hardware(),
-        "commit": provenance.describe_commit(),
     }
 
 
 def main() -> None:
     """Parses the command line, plays, prints the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkpoint", help="run directory or shipped agent")
+    parser = agent_parser(__doc__)
     parser.add_argument("--wait", type=int, default=1_000, help="steps")
     parser.add_argument("--split", choices=("held_out", "validation"), default="held_out")
-    parser.add_argument("--results", help="directory to write to")
     arguments = parser.parse_args()
     with one_line_errors():
         process.configure(1)

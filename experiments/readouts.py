@@ -7,7 +7,6 @@ Lives with waits are cut at their compressions. One linear read-out for all of t
 number of compressions. The figure shows one held-out life: events above, slots' changes below.
 """
 
-import argparse
 import json
 import os
 from typing import Any
@@ -15,8 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from compad_jax.backend import process, provenance
-from compad_jax.config import to_dict
+from compad_jax.backend import process
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.envs.protocol import make_tasks
 from compad_jax.envs.split import choose_tasks, split_tasks
@@ -33,7 +31,13 @@ from compad_jax.evaluation.readout import (
 from compad_jax.reports.figures import COLORS, GREY, draw_in_style, save_figure
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import percent
-from experiments.agents_that_wait import load_with_wait, require_new, write_texts
+from experiments.single_agents import (
+    agent_parser,
+    load_with_wait,
+    origin_of,
+    require_new,
+    write_texts,
+)
 
 _NUM_SEEDS = 8
 _WAIT = 300
@@ -132,16 +136,11 @@ def examine(checkpoint: str) -> tuple[dict[str, Any], Figure]:
         smoothing=config.optimizer.label_smoothing,
     )
     is_waiting = 2 * by_segment(lives.waits, length) > length
-    results = {
-        "checkpoint": checkpoint,
-        "step": step,
+    results = origin_of(checkpoint, step, config) | {
         "wait": _WAIT,
         "lives": [int(is_train.sum()), int((~is_train).sum())],
         "judged": judge_by_age(lives, is_train, room, length),
         "untouched": float((lives.changes[:_NUM_COMPRESSIONS][is_waiting] == 0).mean()),
-        "config": to_dict(config),
-        "hardware": provenance.describe_hardware(),
-        "commit": provenance.describe_commit(),
     }
     with draw_in_style():
         first = int(np.flatnonzero(~is_train)[0])
@@ -173,10 +172,7 @@ def _table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Parses the command line, lets the agent live, writes table, figure and numbers."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkpoint", help="run directory or shipped agent")
-    parser.add_argument("--results", help="directory to write to")
-    arguments = parser.parse_args()
+    arguments = agent_parser(__doc__).parse_args()
     with one_line_errors():
         process.configure(1)
         require_new(arguments.results)

@@ -7,14 +7,12 @@ and judged on held-out ones, by the number of compressions: of the stage, which 
 goals reached in the episode so far, and of the cell of each goal that was found.
 """
 
-import argparse
 import json
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from compad_jax.backend import process, provenance
-from compad_jax.config import to_dict
+from compad_jax.backend import process
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.envs import make_env
@@ -26,7 +24,12 @@ from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import percent
 from compad_jax.training.restore import restore_trained
 from compad_jax.types import Transition
-from experiments.agents_that_wait import require_new, write_texts
+from experiments.single_agents import (
+    agent_parser,
+    origin_of,
+    require_new,
+    write_texts,
+)
 
 _NUM_COMPRESSIONS = 20
 _SHOWN = (1, 2, 3, 5, 10, 15, 20)  # Compressions, in the table.
@@ -137,14 +140,9 @@ def examine(checkpoint: str) -> dict[str, Any]:
     latents = lives.latents[1 : _NUM_COMPRESSIONS + 1].astype(np.float64)
     latents = latents.reshape(*latents.shape[:2], -1)
     truth = Truth(*(x[: len(latents)] for x in truth))
-    return {
-        "checkpoint": checkpoint,
-        "step": step,
+    return origin_of(checkpoint, step, config) | {
         "lives": [int(fitting.sum()), int((~fitting).sum())],
         "judged": judge(latents, truth, tasks, fitting, env.grid_size),
-        "config": to_dict(config),
-        "hardware": provenance.describe_hardware(),
-        "commit": provenance.describe_commit(),
     }
 
 
@@ -170,10 +168,7 @@ def _table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Parses the command line, lets the agent live, writes table and numbers."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkpoint", help="run directory or shipped agent")
-    parser.add_argument("--results", help="directory to write to")
-    arguments = parser.parse_args()
+    arguments = agent_parser(__doc__).parse_args()
     with one_line_errors():
         process.configure(1)
         require_new(arguments.results)

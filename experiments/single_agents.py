@@ -1,8 +1,11 @@
-"""Agents with a memory, waits and one goal: what the experiments on single agents share."""
+"""What the experiments on single agents share: command line, provenance and files."""
 
+import argparse
 import os
 from collections.abc import Mapping
+from typing import Any
 
+from compad_jax.backend import provenance
 from compad_jax.backend.files import write_text
 from compad_jax.config import Config, to_dict
 from compad_jax.config.checks import ConfigError, require
@@ -11,6 +14,25 @@ from compad_jax.envs import make_env
 from compad_jax.envs.waiting import Waiting
 from compad_jax.models import Params, Policy
 from compad_jax.training.restore import restore_trained
+
+
+def agent_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser of what all of them take, described by the first line of a docstring."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("checkpoint", help="run directory or shipped agent")
+    parser.add_argument("--results", help="directory to write to")
+    return parser
+
+
+def origin_of(checkpoint: str, step: int, config: Config) -> dict[str, Any]:
+    """Which agent a result is about, and what it was made with."""
+    return {
+        "checkpoint": checkpoint,
+        "step": step,
+        "config": to_dict(config),
+        "hardware": provenance.describe_hardware(),
+        "commit": provenance.describe_commit(),
+    }
 
 
 def load_with_wait(checkpoint: str, wait: int) -> tuple[Policy, int, Params, Config, Waiting]:
