@@ -223,8 +223,8 @@ class TrainConfig:
     """The training loop; all intervals are in optimiser steps."""
 
     train_batch_size: Count = 24  # Windows of an optimiser step, on all devices together.
-    # Windows that a device works on at once; 0: its whole share of the batch. Fewer need less
-    # memory; the result is the same.
+    # Windows that a device works on at once; 0: on a CPU as many as stay in its cache, elsewhere
+    # its whole share of the batch. Fewer need less memory; the result is the same.
     micro_batch_size: Natural = 0
     train_timesteps: Count = 1000  # Optimiser steps in all.
     seed: Seed = 0  # Of first parameters, windows and dropout.

@@ -45,7 +45,7 @@ def make_validation(
         `validation_return_greedy` and `_sample`; where no optimum is known, as it is,
         `validation_mean_return_greedy` and `_sample`.
     """
-    num_parts = count_parts(config.train, sharding.make_mesh())
+    num_parts = count_parts(config, sharding.make_mesh())
     measure = make_measure(policy, config.optimizer.label_smoothing, num_parts)
     batches = _draw_batches(config, sample, datasets, key)
     play = _make_play(config, policy) if config.train.validation_episodes else None

@@ -209,12 +209,36 @@ def test_memory_does_not_grow_with_the_window(debug_config, is_gradient):
     ("size", "num_devices", "parts"), [(0, 2, 1), (24, 1, 1), (6, 1, 4), (6, 2, 2), (20, 2, 1)]
 )
 def test_parts_follow_from_the_windows_of_a_device(debug_config, size, num_devices, parts):
-    train = override(debug_config, train={"train_batch_size": 24, "micro_batch_size": size}).train
-    assert count_parts(train, _mesh(num_devices)) == parts
+    train = {"train_batch_size": 24, "micro_batch_size": size}
+    assert count_parts(override(debug_config, train=train), _mesh(num_devices)) == parts
+
+
+@pytest.mark.parametrize(
+    ("share", "length", "backend", "parts"),
+    [
+        (128, 80, "cpu", 16),  # Of 8 windows of 100 positions.
+        (128, 80, "gpu", 1),
+        (12, 20, "cpu", 1),  # 480 positions fit.
+        (12, 220, "cpu", 4),  # 3 windows of 240, not 4: the nearer to 800.
+        (13, 80, "cpu", 1),  # Parts of single windows would be too thin.
+        (3, 5000, "cpu", 3),
+    ],
+)
+def test_parts_stay_in_the_cache_of_a_cpu(debug_config, monkeypatch, share, length, backend, parts):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    names = ("max_compress_length", "max_uncompressed_length")
+    config = override(
+        debug_config,
+        data=dict.fromkeys(names, length),
+        model={"n_latent": 20},
+        source={"num_steps": 15_000},
+        train={"train_batch_size": 2 * share},
+    )
+    assert count_parts(config, _mesh(2)) == parts
 
 
 def test_unequal_parts_are_refused(debug_config):
-    train = override(debug_config, train={"train_batch_size": 24, "micro_batch_size": 5}).train
+    config = override(debug_config, train={"train_batch_size": 24, "micro_batch_size": 5})
     message = r"^train\.micro_batch_size=5: must divide the 12 windows that each of 2 devices has"
     with pytest.raises(ConfigError, match=message):
-        count_parts(train, _mesh(2))
+        count_parts(config, _mesh(2))
