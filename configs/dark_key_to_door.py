@@ -2,7 +2,7 @@
 
     python train_main.py --config configs/dark_key_to_door.py
 
-About eight minutes on two CPU cores, collecting included; what to expect is in
+About twenty minutes on two CPU cores, collecting included; what to expect is in
 results/families. 900 of the 6,561 pairs of cells are trained on, 45 choose the
 checkpoint and 100 are held out: more tasks, each in a few histories only, teach more than fewer
 in many.
@@ -35,7 +35,7 @@ def get_config():
     config.optimizer.lr = 12e-3
     config.optimizer.weight_decay = 1.0
     config.optimizer.num_warmup_steps = 50
-    config.train.train_timesteps = 1000
+    config.train.train_timesteps = 2500
     config.train.log_every = 50
     config.train.eval_every = 500
     config.train.checkpoint_every = 500
