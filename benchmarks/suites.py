@@ -116,8 +116,10 @@ def _train(config: Config, scale: Scale) -> _Measurements:
         longest = original.data.max_compress_length, original.data.max_uncompressed_length
         equal = {f"min_{kind}_length": x for kind, x in zip(_KINDS, longest, strict=True)}
         sure = vary(original, model={"tf_dropout": 0.0, "tf_attn_dropout": 0.0})
+        at_once = vary(original, train={"micro_batch_size": original.train.train_batch_size})
         steps = {
             "": original,
+            " with all windows at once": at_once,
             " without dropout": sure,
             " of equal windows": vary(original, data=equal),
             " without dropout, of equal windows": vary(sure, data=equal),
