@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,20 @@ def summary(results: Facts) -> str:
         for name, facts in part["measurements"].items()
     ]
     return markdown_table(rows)
+
+
+def _headline(results: Facts) -> str:
+    """As `summary`, without the variants; their names begin with that of what they vary."""
+    suites = {}
+    for suite, part in results["suites"].items():
+        measured = part["measurements"]
+        chosen = [name for name in measured if not _is_variant(name, measured)]
+        suites[suite] = {"measurements": {name: measured[name] for name in chosen}}
+    return summary({"suites": suites})
+
+
+def _is_variant(name: str, names: Iterable[str]) -> bool:
+    return any(name.startswith(f"{other} ") for other in names)
 
 
 def _row(name: str, facts: Facts) -> Facts:
@@ -154,6 +168,7 @@ def _startup(results: Facts) -> str:
 
 BLOCKS: dict[str, Callable[[Facts], str]] = {
     "summary": summary,
+    "headline": _headline,
     "machine": _machine,
     "ceilings": _ceilings,
     "train": _suite("train"),

@@ -39,6 +39,16 @@ def test_unusable_results(tmp_path, content, message):
         tables.read_results(str(path))
 
 
+def test_headlines_leave_out_variants(results):
+    measured = results["suites"]["train"]["measurements"]
+    measured["original/new step without dropout"] = measured["step"]
+    lines = tables.BLOCKS["headline"](results)
+    assert "| train: original/new step |" in lines
+    assert "| train: step |" in lines
+    assert "without dropout" not in lines
+    assert "without dropout" in tables.BLOCKS["summary"](results)
+
+
 def test_numbers_for_people():
     value = {"median": 149.4e9, "low": 138e9, "high": 160.6e9}
     assert tables.quantity(value, "flop/s") == "149 [138, 161] Gflop/s"
