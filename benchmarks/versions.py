@@ -1,0 +1,101 @@
+"""The main job at two commits, in turns: is the newer one slower, and does it earn as much?
+
+    python -m benchmarks.versions a26e19b --json results/bench/versions.json
+
+Both are checked out into folders of their own and run there with this Python. The first turn, which
+collects and compiles, is counted apart. Takes a minute and a half a run.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compad_jax.backend import files, provenance
+
+_JOB = ("train_main.py", "--config", "configs/small.py")
+
+
+def check_out(commit: str, folder: str) -> str:
+    """Clones this repository into a new folder, at a commit; returns that commit's short name."""
+    full = _git("rev-parse", "--verify", f"{commit}^{{commit}}")
+    _git("clone", "--quiet", "--no-checkout", ".", folder)
+    _git("-C", folder, "checkout", "--quiet", full)
+    return full[:7]
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def run(folder: str, workdir: str) -> dict[str, Any]:
+    """Runs the main job in a checkout.
+
+    Returns:
+        `seconds` of the whole, `train_seconds`, `tokens_per_second`, the median of the dispatches
+        but the first; and of each action selection the last tenth of the episodes as a share
+        of the optimum.
+    """
+    environment = os.environ | {
+        "PYTHONPATH": folder,
+        "JAX_COMPILATION_CACHE_DIR": os.path.join(folder, "compiled"),
+    }
+    begin = time.monotonic()
+    command = [sys.executable, *_JOB, "--workdir", workdir]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+    seconds = time.monotonic() - begin
+    made = Path(folder, workdir)
+    timing = json.loads((made / "timing.json").read_text(encoding="utf-8"))
+    rows = map(json.loads, (made / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    rates = [row["tokens_per_second"] for row in rows if "tokens_per_second" in row]
+    found = [json.loads(x.read_text(encoding="utf-8")) for x in made.glob("eval/*/summary.json")]
+    return {
+        "seconds": seconds,
+        "train_seconds": timing["seconds"]["train"],
+        "tokens_per_second": float(np.median(rates[1:])),
+        "returns": {x["action_selection"]: x["final_fraction_of_optimum"] for x in found},
+    }
+
+
+def main() -> None:
+    """Runs both commits in turns, prints the ratios and writes what was found."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.versions")
+    parser.add_argument("old", help="commit to compare with")
+    parser.add_argument("new", nargs="?", default="HEAD", help="commit that is compared")
+    parser.add_argument("--turns", type=int, default=2, help="after the first, which is cold")
+    parser.add_argument("--json", required=True)
+    arguments = parser.parse_args()
+    runs: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as place:
+        folders = {name: os.path.join(place, name) for name in ("old", "new")}
+        commits = {name: check_out(getattr(arguments, name), folders[name]) for name in folders}
+        for turn in range(arguments.turns + 1):
+            # Who goes first changes, so that a machine that drifts favours neither.
+            for name in sorted(folders, reverse=bool(turn % 2)):
+                runs.append({"version": name, "turn": turn, **run(folders[name], f"runs/{turn}")})
+    ratios = {key: _ratio(runs, key) for key in ("seconds", "train_seconds", "tokens_per_second")}
+    facts = {"commits": commits, "hardware": provenance.describe_hardware(), "ratios": ratios}
+    files.write_json(arguments.json, facts | {"runs": runs}, indent=1)
+    for key, value in ratios.items():
+        print(f"{key}: new is {value:.3f} of old")
+
+
+def _ratio(runs: list[dict[str, Any]], key: str) -> float:
+    """New over old, of the medians of the warm turns."""
+    new, old = (
+        float(np.median([x[key] for x in runs if x["version"] == name and x["turn"]]))
+        for name in ("new", "old")
+    )
+    return new / old
+
+
+if __name__ == "__main__":
+    main()
