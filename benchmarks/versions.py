@@ -19,13 +19,22 @@ from typing import Any
 import numpy as np
 
 from compad_jax.backend import files, provenance
+from compad_jax.config.checks import ConfigError
+from compad_jax.config.command_line import one_line_errors
 
 _JOB = ("train_main.py", "--config", "configs/small.py")
 
 
 def check_out(commit: str, folder: str) -> str:
-    """Clones this repository into a new folder, at a commit; returns that commit's short name."""
-    full = _git("rev-parse", "--verify", f"{commit}^{{commit}}")
+    """Clones this repository into a new folder, at a commit; returns that commit's short name.
+
+    Raises:
+        ConfigError: there is no such commit.
+    """
+    try:
+        full = _git("rev-parse", "--verify", f"{commit}^{{commit}}")
+    except subprocess.CalledProcessError as error:
+        raise ConfigError(f"{commit}: no commit of this repository") from error
     _git("clone", "--quiet", "--no-checkout", ".", folder)
     _git("-C", folder, "checkout", "--quiet", full)
     return full[:7]
@@ -74,7 +83,7 @@ def main() -> None:
     parser.add_argument("--json", required=True)
     arguments = parser.parse_args()
     runs: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as place:
+    with one_line_errors(), tempfile.TemporaryDirectory() as place:
         folders = {name: os.path.join(place, name) for name in ("old", "new")}
         commits = {name: check_out(getattr(arguments, name), folders[name]) for name in folders}
         for turn in range(arguments.turns + 1):
