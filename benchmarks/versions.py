@@ -21,7 +21,13 @@ import numpy as np
 from compad_jax.backend import files, provenance
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
+from compad_jax.reports.tables import markdown_table
 
+_WHAT = {
+    "seconds": "seconds of the whole",
+    "train_seconds": "seconds of the training",
+    "tokens_per_second": "tokens a second",
+}
 _JOB = ("train_main.py", "--config", "configs/small.py")
 
 
@@ -90,20 +96,44 @@ def main() -> None:
             # Who goes first changes, so that a machine that drifts favours neither.
             for name in sorted(folders, reverse=bool(turn % 2)):
                 runs.append({"version": name, "turn": turn, **run(folders[name], f"runs/{turn}")})
-    ratios = {key: _ratio(runs, key) for key in ("seconds", "train_seconds", "tokens_per_second")}
+    ratios = {key: _ratio(runs, key) for key in _WHAT}
     facts = {"commits": commits, "hardware": provenance.describe_hardware(), "ratios": ratios}
     files.write_json(arguments.json, facts | {"runs": runs}, indent=1)
     for key, value in ratios.items():
         print(f"{key}: new is {value:.3f} of old")
 
 
+def table(facts: dict[str, Any]) -> str:
+    """What was found as a table in Markdown: medians of the warm turns, and new over old."""
+    runs, (old, new) = facts["runs"], (facts["commits"][name] for name in ("old", "new"))
+    rows = [
+        {
+            "": what,
+            old: f"{_median(runs, 'old', key):,.1f}",
+            new: f"{_median(runs, 'new', key):,.1f}",
+            "ratio": f"{facts['ratios'][key]:.3f}",
+        }
+        for key, what in _WHAT.items()
+    ]
+    rows += [_returns(runs, acting, old, new) for acting in ("greedy", "sample")]
+    turns = max(run["turn"] for run in runs)
+    return f"{markdown_table(rows)}\n\n{turns} warm turns; {facts['hardware']}."
+
+
+def _returns(runs: list[dict[str, Any]], acting: str, old: str, new: str) -> dict[str, str]:
+    """A row: all turns of a commit end alike, as all use the same seed."""
+    found = {run["version"]: f"{100 * run['returns'][acting]:.1f}%" for run in runs}
+    return {"": f"of the optimum, {acting}", old: found["old"], new: found["new"], "ratio": ""}
+
+
 def _ratio(runs: list[dict[str, Any]], key: str) -> float:
-    """New over old, of the medians of the warm turns."""
-    new, old = (
-        float(np.median([x[key] for x in runs if x["version"] == name and x["turn"]]))
-        for name in ("new", "old")
-    )
-    return new / old
+    return _median(runs, "new", key) / _median(runs, "old", key)
+
+
+def _median(runs: list[dict[str, Any]], version: str, key: str) -> float:
+    """Of the warm turns of a version."""
+    values = [run[key] for run in runs if run["version"] == version and run["turn"]]
+    return float(np.median(values))
 
 
 if __name__ == "__main__":

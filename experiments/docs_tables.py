@@ -20,8 +20,7 @@ write it. The kinds:
     bench     a table of the benchmark on a CPU; NAME is one of `benchmarks.tables.BLOCKS`
     gpu       likewise, on a GPU
     scaling   what so many transitions need; NAME is `arithmetic`
-    long      likewise, of its suite `long` alone
-    original  likewise, of its suite `train` in the hour in which it looked for what is lost
+    versions  the main job at two commits, `results/bench/NAME.json`
 
 Two kinds read no results: `settings` lists all settings, `schema` the fields of
 `docs/NAME.schema.json`.
@@ -33,6 +32,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks import versions
 from benchmarks.tables import BLOCKS, read_results
 from benchmarks.tricks import tricks_table
 from compad_jax.backend.files import parse_json, write_text
@@ -56,7 +56,6 @@ PAGES = (
     "docs/why_it_failed.md",
 )
 BENCH, GPU_BENCH = "results/bench/cpu.json", "results/bench/gpu.json"
-LONG_BENCH, ORIGINAL_BENCH = "results/bench/long.json", "results/bench/original_step.json"
 
 _BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
@@ -71,8 +70,7 @@ _SIZES = {"arithmetic": scaling_arithmetic.arithmetic_table}
 _KINDS: dict[str, Callable[[str], str]] = {
     "bench": lambda name: BLOCKS[name](read_results(BENCH)),
     "gpu": lambda name: BLOCKS[name](read_results(GPU_BENCH)),
-    "long": lambda name: BLOCKS[name](read_results(LONG_BENCH)),
-    "original": lambda name: BLOCKS[name](read_results(ORIGINAL_BENCH)),
+    "versions": lambda name: versions.table(_parse(f"results/bench/{name}.json")),
     "table": lambda name: _read(f"results/{name}/table.md").rstrip(),
     "returns": _of_evaluations(evaluation_tables.returns),
     "rewards": _of_evaluations(evaluation_tables.rewards),

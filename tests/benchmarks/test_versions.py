@@ -32,7 +32,12 @@ def test_versions_take_turns_and_the_cold_one_does_not_count(tmp_path, monkeypat
         name = folder.rsplit("/", 1)[-1]
         order.append(name)
         seconds = (10.0 if name == "old" else 9.0) + 100 * (workdir == "runs/0")
-        return {"seconds": seconds, "train_seconds": seconds, "tokens_per_second": 1 / seconds}
+        return {
+            "seconds": seconds,
+            "train_seconds": seconds,
+            "tokens_per_second": 1000 / seconds,
+            "returns": {"greedy": 1.0, "sample": 0.98 if name == "old" else 0.99},
+        }
 
     monkeypatch.setattr(versions, "run", run)
     monkeypatch.setattr(versions, "check_out", lambda commit, folder: commit)
@@ -46,3 +51,8 @@ def test_versions_take_turns_and_the_cold_one_does_not_count(tmp_path, monkeypat
     assert facts["ratios"]["tokens_per_second"] == pytest.approx(10 / 9)
     assert [run["turn"] for run in facts["runs"]] == [0, 0, 1, 1, 2, 2]
     assert "seconds: new is 0.900 of old" in capsys.readouterr().out
+    lines = versions.table(facts)
+    assert "| seconds of the whole | 10.0 | 9.0 | 0.900 |" in lines
+    assert "| tokens a second | 100.0 | 111.1 | 1.111 |" in lines
+    assert "| of the optimum, sample | 98.0% | 99.0% |" in lines
+    assert "2 warm turns" in lines
