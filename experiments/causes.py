@@ -103,7 +103,7 @@ def watch(
     search = env.env.spec.horizon
     play = make_rollout(policy, env, smoothing=smoothing, num_steps=env.waits.wait)
     state = play(params, state)
-    first = np.asarray(state.tally.wait.steps_to_reward)[:, 0].reshape(shape)
+    first = np.asarray(state.tally.episodes.wait.steps_to_reward)[:, 0].reshape(shape)
     window = state.acting.window
     none = apply_method(policy, params, "initial_memory", len(state.seen.done))
     variants: dict[str, tuple[Policy, Any]] = {

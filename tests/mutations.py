@@ -274,8 +274,8 @@ MUTATIONS = (
     Mutation(
         "a finished episode goes on",
         "compad_jax/evaluation/tally.py",
-        "episode=tally.episode + timestep.done,",
-        "episode=tally.episode + (timestep.done & False),",
+        "episode=tally.episode + done,",
+        "episode=tally.episode + (done & False),",
         ("tests/evaluation/test_rollout.py", "tests/evaluation/test_episodes.py"),
     ),
     Mutation(

@@ -65,12 +65,12 @@ def make_episodes(
             """[B, E, ...] -> [2, E, G, R, ...]."""
             return np.moveaxis(sharding.fetch(x).reshape(*shape, *x.shape[1:]), 3, 1)
 
-        tally, wait = state.tally, state.tally.wait
+        found = state.tally.episodes
         return Episodes(
-            returns=arrange(tally.returns),
-            lengths=arrange(tally.lengths),
-            num_compressions=arrange(tally.num_compressions),
-            recall=wait and Recall(*map(arrange, wait[:3])),
+            returns=arrange(found.returns),
+            lengths=arrange(found.lengths),
+            num_compressions=arrange(found.num_compressions),
+            recall=found.wait and Recall(*map(arrange, found.wait)),
             steps_per_second=len(seconds) * num_steps * int(np.prod(shape)) / sum(seconds),
             late_to_early=_late_to_early(seconds),
         )

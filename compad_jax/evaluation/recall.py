@@ -12,7 +12,7 @@ _DETOUR = 2  # Steps beyond the shortest way that still count as direct.
 
 
 class Recall(NamedTuple):
-    """What a policy did after waits; see `tally.WaitTally`."""
+    """What a policy did after waits; see `tally.Recalled`."""
 
     steps_to_reward: np.ndarray  # int [E, G, R]
     returns: np.ndarray  # float [E, G, R]

@@ -18,7 +18,7 @@ from compad_jax.evaluation.acting import (
     previous_transition,
     step_keys,
 )
-from compad_jax.evaluation.tally import Tally, count, empty_tally, is_over
+from compad_jax.evaluation.tally import Tally, count, empty_tally, is_over, with_current
 from compad_jax.models import Params, Policy, absorb
 from compad_jax.types import Tokens, Transition
 
@@ -164,5 +164,9 @@ def make_rollout(
 
         return jax.lax.while_loop(lambda state: state.acting.step < stop, go_on, state)
 
-    play = play_or_wait if hasattr(env, "distractor") else play_each
+    def play(params: Params, state: RolloutState) -> RolloutState:
+        go_on = play_or_wait if hasattr(env, "distractor") else play_each
+        state = go_on(params, state)
+        return state._replace(tally=with_current(state.tally))
+
     return jax.jit(play, donate_argnums=1, out_shardings=shardings)

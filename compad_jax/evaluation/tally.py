@@ -8,52 +8,57 @@ import jax.numpy as jnp
 from compad_jax.envs.protocol import TimeStep
 
 
-class WaitTally(NamedTuple):
-    """What is recalled after a wait, in the first E episodes of B rollouts.
+class Recalled(NamedTuple):
+    """What is recalled after a wait, in an episode.
 
     The steps of an episode that recall are those of which the environment says so, see
     `envs.protocol.recalls`.
     """
 
-    steps_to_reward: jax.Array  # int [B, E], until the first positive reward; 0: there was none.
-    returns: jax.Array  # float [B, E], of the steps that recall.
-    decision: jax.Array  # float [B, E, A], probabilities of actions at the first of these steps.
-    is_open: jax.Array  # bool [B], no step of the current episode recalled so far.
+    steps_to_reward: jax.Array  # int, until the first positive reward; 0: there was none.
+    returns: jax.Array  # float, of the steps that recall.
+    decision: jax.Array  # float [..., A], probabilities of actions at the first of these steps.
+
+
+class Outcomes(NamedTuple):
+    """What episodes came to: leading axes [B, E], or [B] for one of each rollout."""
+
+    returns: jax.Array  # float
+    lengths: jax.Array  # int, steps.
+    num_compressions: jax.Array  # int, of the rollout by the end of the episode.
+    wait: Recalled | None  # None where the environment never makes anybody wait.
 
 
 class Tally(NamedTuple):
     """What the first E episodes of B rollouts came to, whatever their lengths."""
 
-    returns: jax.Array  # float [B, E]; of the current episode, so far.
-    lengths: jax.Array  # int [B, E], steps.
-    num_compressions: jax.Array  # int [B, E], of the rollout by the end of the episode.
+    episodes: Outcomes  # [B, E], of those that have ended, and of others by `with_current`.
+    current: Outcomes  # [B], so far.
     episode: jax.Array  # int [B], the current one; E or more: all are finished.
-    wait: WaitTally | None  # None where the environment never makes anybody wait.
+    is_open: jax.Array | None  # bool [B], no step of the current episode recalled so far.
 
 
 def empty_tally(batch: int, num_episodes: int, num_actions: int, *, has_waits: bool) -> Tally:
     """Before the first step; every array has a buffer of its own, which can be donated."""
-    shape = (batch, num_episodes)
-    wait = None
-    if has_waits:
-        wait = WaitTally(
-            steps_to_reward=jnp.zeros(shape, jnp.int32),
-            returns=jnp.zeros(shape, jnp.float32),
-            decision=jnp.zeros((*shape, num_actions), jnp.float32),
-            is_open=jnp.ones(batch, bool),
-        )
+
+    def nothing(*shape: int) -> Outcomes:
+        integers = (jnp.zeros(shape, jnp.int32) for _ in range(3))
+        floats = (jnp.zeros(shape, jnp.float32) for _ in range(2))
+        decision = jnp.zeros((*shape, num_actions), jnp.float32)
+        wait = Recalled(next(integers), next(floats), decision) if has_waits else None
+        return Outcomes(next(floats), next(integers), next(integers), wait)
+
     return Tally(
-        returns=jnp.zeros(shape, jnp.float32),
-        lengths=jnp.zeros(shape, jnp.int32),
-        num_compressions=jnp.zeros(shape, jnp.int32),
+        episodes=nothing(batch, num_episodes),
+        current=nothing(batch),
         episode=jnp.zeros(batch, jnp.int32),
-        wait=wait,
+        is_open=jnp.ones(batch, bool) if has_waits else None,
     )
 
 
 def is_over(tally: Tally) -> jax.Array:
     """Whether all episodes that are counted are finished: bool [B]."""
-    return tally.episode >= tally.returns.shape[1]
+    return tally.episode >= tally.episodes.returns.shape[1]
 
 
 def count(
@@ -70,25 +75,46 @@ def count(
         timestep: [B].
         num_compressions: int [], of the policy so far.
         log_probs: float [B, A], by which the actions were chosen.
-        recalls: bool [B], see `WaitTally`.
+        recalls: bool [B], see `Recalled`.
     """
-    place = jnp.arange(len(tally.episode)), tally.episode
-    lengths = tally.lengths.at[place].add(1, mode="drop")
-    wait = tally.wait
-    if wait:
-        now = lengths.at[place].get(mode="fill", fill_value=0)
-        pays_first = (timestep.reward > 0) & (wait.steps_to_reward.at[place].get() == 0)
-        decides = (wait.is_open & recalls)[:, None]
-        wait = WaitTally(
-            steps_to_reward=wait.steps_to_reward.at[place].add(pays_first * now, mode="drop"),
-            returns=wait.returns.at[place].add(recalls * timestep.reward, mode="drop"),
-            decision=wait.decision.at[place].add(decides * jnp.exp(log_probs), mode="drop"),
-            is_open=(wait.is_open & ~recalls) | timestep.done,
+    now, done = tally.current, timestep.done
+    lengths, wait, is_open = now.lengths + 1, now.wait, tally.is_open
+    if wait is not None and is_open is not None:
+        pays_first = (timestep.reward > 0) & (wait.steps_to_reward == 0)
+        decides = (is_open & recalls)[:, None]
+        wait = Recalled(
+            steps_to_reward=jnp.where(pays_first, lengths, wait.steps_to_reward),
+            returns=wait.returns + recalls * timestep.reward,
+            decision=wait.decision + decides * jnp.exp(log_probs),
         )
-    return Tally(
-        returns=tally.returns.at[place].add(timestep.reward, mode="drop"),
-        lengths=lengths,
-        num_compressions=tally.num_compressions.at[place].set(num_compressions, mode="drop"),
-        episode=tally.episode + timestep.done,
-        wait=wait,
+        is_open = (is_open & ~recalls) | done
+    everywhere = jnp.broadcast_to(num_compressions, lengths.shape)
+    now = Outcomes(now.returns + timestep.reward, lengths, everywhere, wait)
+    # To write at every step would take longer than the step: a CPU does so row by row.
+    episodes = jax.lax.cond(
+        done.any(), _write, lambda episodes, *_: episodes, tally.episodes, now, tally.episode, done
     )
+    return Tally(
+        episodes=episodes,
+        current=jax.tree.map(lambda x: jnp.where(_like(done, x), jnp.zeros((), x.dtype), x), now),
+        episode=tally.episode + done,
+        is_open=is_open,
+    )
+
+
+def with_current(tally: Tally) -> Tally:
+    """The same with what the current episodes came to so far among the `episodes`."""
+    everyone = jnp.ones(tally.episode.shape, bool)
+    return tally._replace(episodes=_write(tally.episodes, tally.current, tally.episode, everyone))
+
+
+def _write(episodes: Outcomes, current: Outcomes, episode: jax.Array, which: jax.Array) -> Outcomes:
+    """Puts the outcomes [B] of some rollouts into their places in [B, E], if there are any."""
+    rows, beyond = jnp.arange(len(episode)), episodes.returns.shape[1]
+    place = rows, jnp.where(which, episode, beyond)
+    return jax.tree.map(lambda x, y: x.at[place].set(y, mode="drop"), episodes, current)
+
+
+def _like(mask: jax.Array, x: jax.Array) -> jax.Array:
+    """A mask [B] with as many axes as [B, ...]."""
+    return mask.reshape(mask.shape + (1,) * (x.ndim - 1))

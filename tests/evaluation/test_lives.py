@@ -39,11 +39,11 @@ def test_lives_are_those_of_a_rollout(debug_config):
         shown = apply_method(policy, params, "read", state.acting.window.memory)
         np.testing.assert_allclose(lives.latents[version], shown, atol=1e-5)
     first_pay = np.where(lives.transition.reward.any(0), lives.transition.reward.argmax(0) + 1, 0)
-    ended = np.asarray(state.tally.lengths)[:, 0]
+    ended = np.asarray(state.tally.episodes.lengths)[:, 0]
     known = (first_pay > 0) & (first_pay <= np.minimum(ended, 15))
     assert known.any()
     np.testing.assert_array_equal(
-        first_pay[known], np.asarray(state.tally.wait.steps_to_reward)[known, 0]
+        first_pay[known], np.asarray(state.tally.episodes.wait.steps_to_reward)[known, 0]
     )
     # A wait follows the pay and lasts as long as it should.
     np.testing.assert_array_equal(lives.waits[:, known].argmax(0), first_pay[known])

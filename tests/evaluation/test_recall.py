@@ -9,6 +9,7 @@ import pytest
 from compad_jax.envs import make_env, protocol
 from compad_jax.evaluation.recall import Recall, Reference, make_reference, summarise_recall
 from compad_jax.evaluation.rollout import init_rollout, make_rollout, rollout_step, sit_out
+from compad_jax.evaluation.tally import with_current
 from tests.builders import make_model, override
 
 _SMOOTHING = 0.1
@@ -57,6 +58,7 @@ def test_sitting_out_a_wait_equals_acting_through_it(debug_config, env, changes)
     acted, could_wait = act_through(start)
     assert could_wait.sum() > 3  # Or nothing would have been compared.
     assert int(played.acting.step) == int(acted.acting.step) == num_steps + 1
+    acted = acted._replace(tally=with_current(acted.tally))
     played, acted = jax.device_get((played, acted))
     counts = acted.tally.episode < 4
     counted, expected = (
@@ -67,7 +69,7 @@ def test_sitting_out_a_wait_equals_acting_through_it(debug_config, env, changes)
     chex.assert_trees_all_close(counted[2], expected[2], atol=1e-4)
     # How far the others got meanwhile is not counted.
     counted, expected = (
-        (*tally[:3], *tally.wait[:3], tally.episode.clip(max=4))
+        (tally.episodes, tally.episode.clip(max=4))
         for tally in (played.tally, acted.tally)
     )
     chex.assert_trees_all_close(counted, expected, atol=1e-4)
@@ -98,7 +100,7 @@ def test_the_tally_of_waits_by_hand(debug_config):
     final, (record, recalls, greedy) = jax.jit(lambda s: jax.lax.scan(step, s, length=120))(state)
     reward, done = np.asarray(record.transition.reward), np.asarray(record.transition.done)
     probabilities = np.asarray(jax.nn.softmax(record.logits))
-    tally, checked = jax.device_get(final.tally.wait), 0
+    tally, checked = jax.device_get(final.tally.episodes.wait), 0
     for b in range(6):
         ends = np.flatnonzero(done[:, b])[:4] + 1
         for e, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
@@ -124,7 +126,7 @@ def test_a_bandit_is_judged_from_the_end_of_its_wait_on(debug_config):
         return after, record
 
     final, record = jax.jit(lambda s: jax.lax.scan(step, s, length=2 * 29))(state)
-    tally = jax.device_get(final.tally.wait)
+    tally = jax.device_get(final.tally.episodes.wait)
     reward = np.asarray(record.transition.reward).reshape(2, 29, 6)
     np.testing.assert_allclose(tally.returns, reward[:, 17:].sum(1).T, atol=1e-5)
     first = np.asarray(jax.nn.softmax(record.logits)).reshape(2, 29, 6, 4)[:, 17]

@@ -104,11 +104,11 @@ def test_chunks_equal_one_long_rollout(debug_config, n_latent):
         for _ in range(60 // num_steps):
             state = play(params, state)
         outcomes.append(state.tally)
-    chex.assert_shape(outcomes[0].returns, (6, 6))
+    chex.assert_shape(outcomes[0].episodes.returns, (6, 6))
     chex.assert_trees_all_equal(*outcomes)
-    np.testing.assert_array_equal(outcomes[0].lengths, np.full((6, 6), 10))
+    np.testing.assert_array_equal(outcomes[0].episodes.lengths, np.full((6, 6), 10))
     # Windows of 12, 10 compressed at a time.
-    np.testing.assert_array_equal(outcomes[0].num_compressions[:, -1], (60 - 12 + 9) // 10)
+    np.testing.assert_array_equal(outcomes[0].episodes.num_compressions[:, -1], (60 - 12 + 9) // 10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,14 +157,14 @@ def test_episodes_are_counted_whatever_their_length(debug_config):
         episodes = _add_up(jax.tree.map(lambda x, i=i: np.asarray(x)[:, i], steps))
         assert len(episodes) >= num_episodes
         returns, lengths, last = zip(*episodes[:num_episodes], strict=True)
-        np.testing.assert_array_equal(final.tally.returns[i], returns)
-        np.testing.assert_array_equal(final.tally.lengths[i], lengths)
+        np.testing.assert_array_equal(final.tally.episodes.returns[i], returns)
+        np.testing.assert_array_equal(final.tally.episodes.lengths[i], lengths)
         np.testing.assert_array_equal(
-            final.tally.num_compressions[i], np.asarray(compressions)[list(last)]
+            final.tally.episodes.num_compressions[i], np.asarray(compressions)[list(last)]
         )
         assert int(final.tally.episode[i]) == len(episodes)
-    assert final.tally.returns.max() == 1
-    assert len(np.unique(final.tally.lengths)) > 2
+    assert final.tally.episodes.returns.max() == 1
+    assert len(np.unique(final.tally.episodes.lengths)) > 2
 
 
 def test_memory_does_not_grow_with_the_number_of_steps(debug_config):

@@ -57,7 +57,7 @@ def test_a_memory_left_alone_leads_where_an_undisturbed_rollout_goes(config):
     first, found = causes.watch(policy, params, env, tasks, _SHAPE, 0.1)
     state = causes._start(policy, params, env, tasks, _SHAPE)
     plain = make_rollout(policy, env, smoothing=0.1, num_steps=70)(params, state)
-    steps = np.asarray(plain.tally.wait.steps_to_reward).reshape(*_SHAPE, 2)
+    steps = np.asarray(plain.tally.episodes.wait.steps_to_reward).reshape(*_SHAPE, 2)
     np.testing.assert_array_equal(first, steps[..., 0])
     knows = first > 0
     assert knows.any()
