@@ -69,8 +69,7 @@ def test_sitting_out_a_wait_equals_acting_through_it(debug_config, env, changes)
     chex.assert_trees_all_close(counted[2], expected[2], atol=1e-4)
     # How far the others got meanwhile is not counted.
     counted, expected = (
-        (tally.episodes, tally.episode.clip(max=4))
-        for tally in (played.tally, acted.tally)
+        (tally.episodes, tally.episode.clip(max=4)) for tally in (played.tally, acted.tally)
     )
     chex.assert_trees_all_close(counted, expected, atol=1e-4)
 
