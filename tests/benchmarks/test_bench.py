@@ -91,11 +91,13 @@ def test_results_make_tables_and_equal_themselves(results, tmp_path):
 def test_the_originals_step_has_quick_histories_and_its_own_shapes():
     config = load_config("configs/debug.py", ("data.dir=somewhere",))
     measurements = suites.SUITES["train"](config, Scale())
-    whats = ("", " without dropout", " of equal windows", " without dropout, of equal windows")
+    variants = ("with all windows at once", "without dropout", "of equal windows")
+    whats = ("", *(f" {what}" for what in variants), " without dropout, of equal windows")
     assert list(measurements) == ["step", *(f"original/new step{what}" for what in whats)]
     steps = [measure.args[0] for measure in list(measurements.values())[1:]]
-    assert [step.model.tf_dropout for step in steps] == [0.2, 0, 0.2, 0]
-    assert [step.data.min_compress_length for step in steps] == [20, 20, 40, 40]
+    assert [step.model.tf_dropout for step in steps] == [0.2, 0.2, 0, 0.2, 0]
+    assert [step.train.micro_batch_size for step in steps] == [0, 256, 0, 0, 0]
+    assert [step.data.min_compress_length for step in steps] == [20, 20, 20, 40, 40]
     several = suites.steps_a_call(config, 3)
     assert (several.train.log_every, several.train.train_timesteps) == (3, 42)
 

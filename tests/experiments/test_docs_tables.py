@@ -27,7 +27,8 @@ def test_committed_pages_say_what_the_committed_results_say(page):
 def test_blocks_are_replaced_and_prose_is_kept():
     text = "before\n<!-- bench:long -->\nold\n<!-- /bench -->\nafter\n"
     filled = docs_tables.fill_blocks(text)
-    assert filled.startswith("before\n<!-- bench:long -->\n1,0")
+    assert filled.startswith("before\n<!-- bench:long -->\n")
+    assert " environment steps in 128 environments: " in filled
     assert filled.endswith("\n<!-- /bench -->\nafter\n")
     assert "old" not in filled
     assert docs_tables.fill_blocks(filled) == filled
