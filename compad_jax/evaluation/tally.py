@@ -35,7 +35,6 @@ class Tally(NamedTuple):
     episodes: Outcomes  # [B, E], of those that have ended, and of others by `with_current`.
     current: Outcomes  # [B], so far.
     episode: jax.Array  # int [B], the current one; E or more: all are finished.
-    is_open: jax.Array | None  # bool [B], no step of the current episode recalled so far.
 
 
 def empty_tally(batch: int, num_episodes: int, num_actions: int, *, has_waits: bool) -> Tally:
@@ -52,7 +51,6 @@ def empty_tally(batch: int, num_episodes: int, num_actions: int, *, has_waits: b
         episodes=nothing(batch, num_episodes),
         current=nothing(batch),
         episode=jnp.zeros(batch, jnp.int32),
-        is_open=jnp.ones(batch, bool) if has_waits else None,
     )
 
 
@@ -78,16 +76,17 @@ def count(
         recalls: bool [B], see `Recalled`.
     """
     now, done = tally.current, timestep.done
-    lengths, wait, is_open = now.lengths + 1, now.wait, tally.is_open
-    if wait is not None and is_open is not None:
+    lengths, wait = now.lengths + 1, now.wait
+    if wait is not None:
         pays_first = (timestep.reward > 0) & (wait.steps_to_reward == 0)
+        # No step of the episode has recalled so far: probabilities add up to 1.
+        is_open = wait.decision.sum(-1) == 0
         decides = (is_open & recalls)[:, None]
         wait = Recalled(
             steps_to_reward=jnp.where(pays_first, lengths, wait.steps_to_reward),
             returns=wait.returns + recalls * timestep.reward,
             decision=wait.decision + decides * jnp.exp(log_probs),
         )
-        is_open = (is_open & ~recalls) | done
     everywhere = jnp.broadcast_to(num_compressions, lengths.shape)
     now = Outcomes(now.returns + timestep.reward, lengths, everywhere, wait)
     # To write at every step would take longer than the step: a CPU does so row by row.
@@ -98,7 +97,6 @@ def count(
         episodes=episodes,
         current=jax.tree.map(lambda x: jnp.where(_like(done, x), jnp.zeros((), x.dtype), x), now),
         episode=tally.episode + done,
-        is_open=is_open,
     )
 
 
