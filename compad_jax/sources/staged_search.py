@@ -2,8 +2,9 @@
 
 It knows the map and not where rewards lie. In each stage of an episode, which a reward ends, it
 goes to the place that paid in this stage before; while that is unknown, to the nearest place that
-it has not entered yet in this stage, in any episode. With nothing left to earn it acts at random.
-A learner that has entered every place in a stage and was never paid there searches anew.
+it has not entered yet in this stage, in any episode. With nothing left to earn it acts at random or
+stays, as `idle` says. A learner that has entered every place in a stage and was never paid there
+searches anew.
 
 Where the task decides which action is which move, the learner finds out: it takes an action for
 the best move that it may be, and rules out the moves that would have led elsewhere.
@@ -61,13 +62,15 @@ def make_staged_search(
         visited = (known.visited & here[..., None]).any(1)
         payer = jnp.where(here, known.payer, _UNKNOWN).max(1)[:, None]
         wanted = jnp.where(payer == _UNKNOWN, ~visited, payer == jnp.arange(num_places))
-        distance = steps_to_enter[place_of(episode.env_state)]  # [R, moves, places]
+        place, done = place_of(episode.env_state), (known.stage >= num_stages)[:, None]
+        wanted = jnp.where(done, place[:, None] == jnp.arange(num_places), wanted)
+        distance = steps_to_enter[place]  # [R, moves, places]
         nearest = jnp.where(wanted[:, None], distance, num_places + 1).min(-1)
         hoped = jnp.where(known.may_be, nearest[:, None], num_places + 2).min(-1)  # [R, A]
         best = jax.nn.one_hot(hoped.argmin(-1), num_actions)
         log_probs = mix_in_random_actions(best, inputs[0])
-        done = known.stage >= num_stages
-        return jnp.where(done[:, None], -jnp.log(float(num_actions)), log_probs)
+        acts_at_random = done & (config.idle == "random")
+        return jnp.where(acts_at_random, -jnp.log(float(num_actions)), log_probs)
 
     def learn_fn(
         known: _Knowledge,

@@ -33,7 +33,7 @@ def _learn(env, config, tasks, num_streams, num_steps, seed=0):
 class OracleLearner:
     """The algorithm, one learner, by breadth-first search; shares no code with the source."""
 
-    def __init__(self, next_places, num_stages, knows_moves=True):
+    def __init__(self, next_places, num_stages, idle, knows_moves=True):
         num_moves = next_places.shape[1]
         moves = set(range(num_moves))
         self.may_be = [{n} if knows_moves else moves.copy() for n in range(num_moves)]
@@ -41,6 +41,7 @@ class OracleLearner:
         self.visited = collections.defaultdict(set)
         self.payer = {}
         self.stage = 0
+        self.idle = idle
 
     def _distances(self, start):
         distances, queue = {start: 0}, collections.deque([start])
@@ -53,10 +54,12 @@ class OracleLearner:
         return distances
 
     def best(self, place):
-        """The action without noise, or None where there is nothing left to earn."""
-        if self.stage == self.num_stages:
-            return None
+        """The action without noise, or None where all are equally likely."""
         targets = {self.payer[self.stage]} if self.stage in self.payer else None
+        if self.stage == self.num_stages:
+            if self.idle == "random":
+                return None
+            targets = {place}
         lengths = []
         for after in self.next_places[place]:
             reach = self._distances(after)
@@ -120,6 +123,7 @@ def _place_of(env, obs):
     [
         (DarkGoals(3, 12), _QUIET, 120),
         (DarkGoals(2, 5, "random"), StagedSearchConfig(random_action_rate=0.5), 60),
+        (DarkGoals(3, 12), StagedSearchConfig(random_action_rate=0.3, idle="stay"), 120),
         (DarkGoals(3, 9, "corner"), StagedSearchConfig(late_reward_ratio=0.7), 150),
         (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
         (DarkRoom(3, 6, "random"), StagedSearchConfig(late_reward_ratio=1.0), 90),
@@ -137,7 +141,7 @@ def test_policy_equals_the_oracle(env, config, num_steps):
     kinds = set()
     for g, r in np.ndindex(len(indices), 3):
         knows_moves = not isinstance(env, DarkRoomPermuted)
-        learner = OracleLearner(env.next_places(), env.num_stages, knows_moves)
+        learner = OracleLearner(env.next_places(), env.num_stages, config.idle, knows_moves)
         for t in range(num_steps):
             before = int(_place_of(env, obs[g, r, t]))
             best = learner.best(before)
@@ -157,7 +161,16 @@ def test_policy_equals_the_oracle(env, config, num_steps):
             learner.learn(before, action[g, r, t], place, reward[g, r, t], done[g, r, t])
             kinds.add(best is None)
     assert False in kinds
-    assert (True in kinds) == (env.num_stages is not None)
+    assert (True in kinds) == (env.num_stages is not None and config.idle == "random")
+
+
+def test_an_idle_learner_stays_where_the_last_reward_was():
+    env, config = DarkGoals(3, 12), dataclasses.replace(_QUIET, idle="stay")
+    steps = _learn(env, config, tasks_of(env), 1, 120).transition
+    earned = np.cumsum(steps.reward.reshape(-1, 10, 12), -1)
+    is_idle = (earned - steps.reward.reshape(earned.shape) == 2).reshape(steps.reward.shape)
+    assert is_idle.mean() > 0.3
+    np.testing.assert_array_equal(steps.obs[is_idle], steps.next_obs[is_idle])
 
 
 def test_actions_follow_the_recorded_policy():
