@@ -7,11 +7,14 @@ What is done differently:
 -   A CPU decodes segments one by one and differentiates each before the next (`scan_sum`), so
     that activations stay in its cache. An accelerator decodes all segments in one call, whose
     dropout masks are not those of `unroll`.
+-   Of segments that are decoded one by one, no more is decoded than the longest window has, rounded
+    up to the next of some lengths.
 
 A long window is worked off piece by piece: each begins where the one before ended (`Before`).
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -44,6 +47,7 @@ class _SegmentGroup(NamedTuple):
     action: jax.Array  # int [S, B, L]
     weight: jax.Array  # float [S, B, L]
     dropout: DropoutKey | None  # PRNG keys [S], windows [S, B].
+    longest: jax.Array | None  # int [S], tokens of the longest window.
 
 
 def unroll_loss(
@@ -56,6 +60,7 @@ def unroll_loss(
     dropout: DropoutKey | None = None,
     before: Before | None = None,
     all_at_once: bool | None = None,
+    cuts: tuple[int, ...] = (),
 ) -> tuple[jax.Array, Unrolled]:
     """As `unroll`, with the weighted sum of a loss of all tokens, to be differentiated.
 
@@ -72,6 +77,8 @@ def unroll_loss(
         before: where the piece before ended. The first segment is then compressed only: its
             logits are left out of what is returned, and its weights count for nothing.
         all_at_once: decode all segments in one call, or one by one; None: by the backend.
+        cuts: lengths, ascending. Segments that are decoded one by one are cut to the first that
+            none of the windows exceeds.
 
     Returns:
         The loss, float [], and what `unroll` returns; no gradient flows through its logits.
@@ -93,12 +100,13 @@ def unroll_loss(
     memories = _write_all(policy, params, first, (*compressed, index[:-1]), dropout)
     latents = jax.vmap(lambda memory: apply_method(policy, params, "read", memory))(memories)
     keys, _ = jax.vmap(lambda index: dropout_keys(dropout, index))(index)
-    everything = _SegmentGroup(latents, embeddings, action, weight, keys)
+    longest = (mask * jnp.arange(1, length + 1)).max((1, 2))
+    everything = _SegmentGroup(latents, embeddings, action, weight, keys, longest)
     if before is not None:
         everything = jax.tree.map(itemgetter(slice(1, None)), everything)
     if all_at_once is None:
         all_at_once = jax.default_backend() != "cpu"
-    sum_of = _sum_at_once if all_at_once else _sum_one_by_one
+    sum_of = _sum_at_once if all_at_once else partial(_sum_one_by_one, cuts)
     sums = [sum_of(policy, params, token_loss, group) for group in _split(everything, short)]
     losses, logits = zip(*sums, strict=True)
     return sum(losses), Unrolled(_join(logits, length), memories)
@@ -136,19 +144,39 @@ def _split(group: _SegmentGroup, short: int) -> list[_SegmentGroup]:
     if len(group.weight) == 1 or short == group.weight.shape[-1]:
         return [group]
     early, last = (jax.tree.map(itemgetter(cut), group) for cut in (slice(-1), slice(-1, None)))
-    fields = "embeddings", "action", "weight"
-    return [early._replace(**{name: getattr(early, name)[:, :, :short] for name in fields}), last]
+    return [_cut(early, short), last]
+
+
+def _cut(group: _SegmentGroup, length: int) -> _SegmentGroup:
+    """The first tokens of all segments of a group, or of one segment without the axis S."""
+    return group._replace(
+        embeddings=group.embeddings[..., :length, :],
+        action=group.action[..., :length],
+        weight=group.weight[..., :length],
+    )
 
 
 def _sum_one_by_one(
-    policy: Policy, params: Params, token_loss: TokenLoss, group: _SegmentGroup
+    cuts: tuple[int, ...],
+    policy: Policy,
+    params: Params,
+    token_loss: TokenLoss,
+    group: _SegmentGroup,
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and logits [S, B, L, A], each segment differentiated as soon as it is decoded."""
+    length = group.weight.shape[-1]
+    lengths = [*(cut for cut in cuts if cut < length), length]
 
-    def term(params: Params, inputs: Any, constants: Any) -> tuple[jax.Array, jax.Array]:
-        return _loss(policy, params, token_loss, _SegmentGroup._make((*inputs, *constants)))
+    def term(cut: int, params: Params, inputs: Any, constants: Any) -> tuple[jax.Array, jax.Array]:
+        segment = _cut(_SegmentGroup._make((*inputs, *constants)), cut)
+        loss, logits = _loss(policy, params, token_loss, segment)
+        return loss, jnp.pad(logits, [(0, 0), (0, length - cut), (0, 0)])
 
-    return scan_sum(term, params, group[:2], group[2:])
+    terms, which = [partial(term, cut) for cut in lengths], None
+    if len(terms) > 1:
+        assert group.longest is not None
+        which = jnp.searchsorted(jnp.array(lengths), group.longest)
+    return scan_sum(terms, params, group[:2], group[2:], which)
 
 
 def _sum_at_once(
@@ -157,7 +185,7 @@ def _sum_at_once(
     """Loss and logits [S, B, L, A], all segments decoded as one batch."""
     dropout = jax.tree.map(itemgetter(0), group.dropout)
     # Windows first: `Dropout` takes the first axis for the windows of the batch.
-    windows_first = segments_first(group._replace(dropout=None))
+    windows_first = segments_first(group._replace(dropout=None, longest=None))
     batch = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), windows_first)
     loss, logits = _loss(policy, params, token_loss, batch._replace(dropout=dropout))
     return loss, segments_first(logits.reshape(*windows_first.action.shape, logits.shape[-1]))
@@ -167,7 +195,7 @@ def _loss(
     policy: Policy, params: Params, token_loss: TokenLoss, segment: _SegmentGroup
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and logits [B, L, A] of one segment: the group without its axis S."""
-    latents, embeddings, action, weight, dropout = segment
+    latents, embeddings, action, weight, dropout, _ = segment
     logits, _ = apply_method(policy, params, "decode", latents, embeddings, dropout=dropout)
     return (token_loss(logits, action) * weight).sum(), jax.lax.stop_gradient(logits)
 

@@ -24,10 +24,15 @@ def causal_mask(num_latents: int, length: int) -> jax.Array:
     return (position[None] <= position[:, None]) | (position[None] < num_latents)
 
 
+# Odd, so that no power of two divides what a step along an axis adds to the counter.
+_AXIS_STEPS = (0x9E3779B1, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1)
+
+
 def _random_bytes(key: jax.Array, shape: tuple[int, ...], window: jax.Array) -> jax.Array:
     """Uniform uint8 [shape]: a counter and a key, mixed by two multiplications.
 
-    The bytes of a window depend on the key and on its number, int [B], only; each has as many
+    A byte depends on the key, on the number of its window, int [B], and on where in the window it
+    stands: of longer windows, the first bytes are those of shorter ones. Each window has as many
     rows of the first axis as any other. Much less work than JAX's own generator, whose strength
     dropout does not need: its masks must be uncorrelated, not unpredictable. Tests hold their
     statistics.
@@ -35,17 +40,18 @@ def _random_bytes(key: jax.Array, shape: tuple[int, ...], window: jax.Array) -> 
     Source: the finaliser of MurmurHash3 (Appleby, 2011), keyed before and within.
     """
     first, second = jax.random.key_data(key)
-    num_rows, row_size = shape[0], math.prod(shape[1:])
-    words = -(-row_size // 4)  # Of a row.
-    words_of_window = num_rows // len(window) * words
-    counter = window.astype(jnp.uint32)[:, None] * words_of_window
-    counter += jax.lax.iota(jnp.uint32, words_of_window)
+    words = -(-shape[-1] // 4)
+    counter = window.astype(jnp.uint32) * jnp.uint32(_AXIS_STEPS[0])
+    axes = shape[0] // len(window), *shape[1:-1]
+    for size, step in zip(axes, _AXIS_STEPS[1:], strict=False):
+        counter = counter[..., None] + jax.lax.iota(jnp.uint32, size) * jnp.uint32(step)
+    counter = counter[..., None] + jax.lax.iota(jnp.uint32, words)
     word = counter * jnp.uint32(0x9E3779B9) + first
     word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13) ^ second) * jnp.uint32(0xC2B2AE35)
     word = word ^ (word >> 16)
-    rows = jax.lax.bitcast_convert_type(word, jnp.uint8).reshape(num_rows, words * 4)
-    return rows[:, :row_size].reshape(shape)
+    rows = jax.lax.bitcast_convert_type(word, jnp.uint8).reshape(*shape[:-1], words * 4)
+    return rows[..., : shape[-1]]
 
 
 def windows_variable(window: jax.Array) -> dict[str, dict[str, jax.Array]]:
@@ -58,8 +64,8 @@ class Dropout(nn.Module):
 
     The rate is rounded to 1/256; what is kept is scaled by exactly the rounded one. The first
     axis is that of the batch, or has it as its slower part ([B * L, ...]): then a window is
-    masked alike wherever it is worked on, if `windows_variable` says which one it is. Else the
-    rows are those of the whole batch.
+    masked alike wherever it is worked on, if `windows_variable` says which one it is. Else each
+    row counts as a window.
     Source: Srivastava et al. (2014), Dropout.
     """
 

@@ -24,6 +24,7 @@ from compad_jax.models import (
 )
 from compad_jax.training.losses import count_true, smoothed_cross_entropy
 from compad_jax.training.metrics import Metrics
+from compad_jax.training.parts import WHOLE, Parts, split_into_parts
 from compad_jax.types import Segments
 
 
@@ -41,7 +42,7 @@ def loss_fn(
     smoothing: float,
     key: jax.Array | None = None,
     axis_name: str | None = None,
-    num_parts: int = 1,
+    parts: Parts = WHOLE,
 ) -> tuple[jax.Array, Metrics]:
     """Smoothed cross entropy of every target of a batch, plus any reconstruction loss.
 
@@ -55,8 +56,7 @@ def loss_fn(
         key: PRNG key of the dropout, consumed; None: no dropout.
         axis_name: mesh axis that splits the batch; all results are then shares, which add
             up over the devices.
-        num_parts: parts of equal size that the windows are worked off in, one after another;
-            divides B.
+        parts: what the windows are worked off in, one part after another.
 
     Returns:
         The loss, float [], and the metrics.
@@ -71,20 +71,15 @@ def loss_fn(
     def part_loss(params: Params, _: Any, part: Any) -> tuple[jax.Array, Metrics]:
         segments, window = part
         dropout = None if key is None else DropoutKey(key, window)
-        return _windows_loss(params, policy, segments, smoothing, counts, dropout)
+        return _windows_loss(params, policy, segments, smoothing, counts, dropout, parts.cuts)
 
-    if num_parts == 1:
+    if parts.number == 1:
         loss, metrics = part_loss(params, None, (segments, window))
     else:
-        parts = jax.tree.map(partial(_split, num_parts=num_parts), (segments, window))
-        loss, each = scan_sum(part_loss, params, None, parts)
+        each_part = split_into_parts((segments, window), segments.mask.sum(-1), parts)
+        loss, each = scan_sum(part_loss, params, None, each_part)
         metrics = jax.tree.map(lambda x: x.sum(0), each)
     return loss, metrics._replace(depth_nll=metrics.depth_nll / count(is_target, axis=(0, 2)))
-
-
-def _split(x: jax.Array, num_parts: int) -> jax.Array:
-    """[B, ...] -> [parts, B / parts, ...]; a part has windows of every device that holds any."""
-    return jnp.swapaxes(x.reshape(len(x) // num_parts, num_parts, *x.shape[1:]), 0, 1)
 
 
 def _windows_loss(
@@ -94,6 +89,7 @@ def _windows_loss(
     smoothing: float,
     counts: _Counts,
     dropout: DropoutKey | None,
+    cuts: tuple[int, ...],
 ) -> tuple[jax.Array, Metrics]:
     """Loss and metrics of some windows; `depth_nll` is a sum.
 
@@ -102,7 +98,7 @@ def _windows_loss(
     Only the first piece may be shorter, and decodes its first segment, too.
     """
     piece_loss = partial(
-        _piece_loss, policy=policy, smoothing=smoothing, counts=counts, dropout=dropout
+        _piece_loss, policy=policy, smoothing=smoothing, counts=counts, dropout=dropout, cuts=cuts
     )
     num_segments, depth = segments.mask.shape[1], policy.config.bptt_depth
     rest = (num_segments - 1) % depth if depth else num_segments - 1
@@ -153,6 +149,7 @@ def _piece_loss(
     smoothing: float,
     counts: _Counts,
     dropout: DropoutKey | None,
+    cuts: tuple[int, ...],
 ) -> tuple[jax.Array, tuple[Metrics, Any]]:
     """Loss, metrics and last memory of windows [B, S, L], or of pieces of them."""
     token_loss = partial(smoothed_cross_entropy, smoothing=smoothing)
@@ -164,6 +161,7 @@ def _piece_loss(
         segments.is_target / counts.targets,
         dropout=dropout,
         before=before,
+        cuts=cuts,
     )
     reconstruction = _reconstruction(params, policy, segments, memories, counts)
     decoded = segments if before is None else _slice(segments, 1, segments.mask.shape[1])

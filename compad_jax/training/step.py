@@ -1,6 +1,5 @@
 """The training step: one pure function, jitted once, several steps a dispatch."""
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,16 +11,14 @@ from jax.sharding import Mesh, PartitionSpec
 from compad_jax.backend import sharding
 from compad_jax.backend.process import quick_compile_options
 from compad_jax.config import Config, ModelConfig
-from compad_jax.config.checks import require
 from compad_jax.histories.dataset import Dataset
-from compad_jax.histories.sampler import Sampler, plan_segments
+from compad_jax.histories.sampler import Sampler
 from compad_jax.models import Params, Policy
 from compad_jax.training.metrics import Metrics, average
 from compad_jax.training.objective import loss_fn
 from compad_jax.training.optimizer import make_schedule
+from compad_jax.training.parts import WHOLE, Parts, plan_parts
 from compad_jax.types import Segments
-
-_CPU_POSITIONS = 800  # Latents and tokens of one segment of all windows of a part.
 
 
 class TrainState(NamedTuple):
@@ -44,39 +41,8 @@ def make_init(
     return jax.jit(init, out_shardings=sharding.replicated(mesh), compiler_options=options)
 
 
-def count_parts(config: Config, mesh: Mesh) -> int:
-    """Parts that each device works off its share of a batch in, by `train.micro_batch_size`.
-
-    Raises:
-        ConfigError: they would not be equal.
-    """
-    train = config.train
-    share = train.train_batch_size // mesh.size
-    size = min(train.micro_batch_size or _quick_part(config, share), share)
-    require(
-        share % size == 0,
-        f"train.micro_batch_size={size}: must divide the {share} windows that each of "
-        f"{mesh.size} devices has of train.train_batch_size={train.train_batch_size}",
-    )
-    return share // size
-
-
-def _quick_part(config: Config, share: int) -> int:
-    """How many of a device's windows are worked on at once: what is fastest.
-
-    An accelerator takes all. On a CPU the activations of a large batch do not stay in the cache;
-    those of `_CPU_POSITIONS` do, and their products are not yet thin.
-    """
-    if jax.default_backend() != "cpu":
-        return share
-    positions = config.model.n_latent + max(plan_segments(config).max_lengths)
-    fitting = _CPU_POSITIONS / positions
-    divisors = (size for size in range(1, share + 1) if share % size == 0)
-    return min(divisors, key=lambda size: abs(math.log(size / fitting)))
-
-
 def make_gradient(
-    policy: Policy, smoothing: float, has_dropout: bool, mesh: Mesh, num_parts: int = 1
+    policy: Policy, smoothing: float, has_dropout: bool, mesh: Mesh, parts: Parts = WHOLE
 ) -> Callable[[Params, Segments, jax.Array], tuple[Params, Metrics]]:
     """Builds (params, segments [B, S, L], key) -> (gradient, metrics), over the mesh.
 
@@ -90,7 +56,7 @@ def make_gradient(
         params = jax.lax.pcast(params, "data", to="varying")
         dropout_key = key if has_dropout else None
         gradient, metrics = jax.grad(loss_fn, has_aux=True)(
-            params, policy, segments, smoothing, dropout_key, "data", num_parts
+            params, policy, segments, smoothing, dropout_key, "data", parts
         )
         return jax.lax.psum((gradient, metrics), "data")
 
@@ -129,12 +95,12 @@ def make_train_steps(
         run needs no saved key and repeats the uninterrupted one.
 
     Raises:
-        ConfigError: see `count_parts`.
+        ConfigError: see `plan_parts`.
     """
     schedule = make_schedule(config.optimizer, config.train.train_timesteps)
     has_dropout = uses_dropout(config.model)
-    smoothing, num_parts = config.optimizer.label_smoothing, count_parts(config, mesh)
-    gradient_of = make_gradient(policy, smoothing, has_dropout, mesh, num_parts)
+    smoothing, parts = config.optimizer.label_smoothing, plan_parts(config, mesh)
+    gradient_of = make_gradient(policy, smoothing, has_dropout, mesh, parts)
     everywhere = sharding.replicated(mesh)
 
     def draw(key: jax.Array, dataset: Dataset) -> Segments:
@@ -178,7 +144,7 @@ def make_measure(
 
     def measure(params: Params, segments: Segments) -> dict[str, jax.Array]:
         def of_batch(segments: Segments) -> Metrics:
-            return loss_fn(params, policy, segments, smoothing, num_parts=num_parts)[1]
+            return loss_fn(params, policy, segments, smoothing, parts=Parts(num_parts))[1]
 
         return average(jax.lax.map(of_batch, segments)._asdict())
 

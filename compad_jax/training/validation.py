@@ -19,7 +19,8 @@ from compad_jax.evaluation.statistics import mean_fraction
 from compad_jax.histories.dataset import Dataset
 from compad_jax.histories.sampler import Sampler
 from compad_jax.models import Params, Policy
-from compad_jax.training.step import count_parts, make_measure
+from compad_jax.training.parts import plan_parts
+from compad_jax.training.step import make_measure
 from compad_jax.types import Segments
 
 Metrics = dict[str, Any]
@@ -45,7 +46,7 @@ def make_validation(
         `validation_return_greedy` and `_sample`; where no optimum is known, as it is,
         `validation_mean_return_greedy` and `_sample`.
     """
-    num_parts = count_parts(config, sharding.make_mesh())
+    num_parts = plan_parts(config, sharding.make_mesh()).number
     measure = make_measure(policy, config.optimizer.label_smoothing, num_parts)
     batches = _draw_batches(config, sample, datasets, key)
     play = _make_play(config, policy) if config.train.validation_episodes else None

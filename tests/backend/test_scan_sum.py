@@ -39,6 +39,22 @@ def test_equals_a_plain_sum_and_its_gradient():
     np.testing.assert_array_equal(found[1][0]["unused"], 0)
 
 
+def test_each_item_has_its_own_of_several_terms():
+    def other(params, item, label):
+        value, others = _term(params, item * item, label)
+        return 2 * value, others
+
+    terms, which = (_term, other), [1, 0, 0, 1]
+
+    def plainly(params, items, labels):
+        results = zip(which, items, labels, strict=True)
+        values, others = zip(*(terms[n](params, *x) for n, *x in results), strict=True)
+        return sum(values), jax.tree.map(lambda *x: jnp.stack(x), *others)
+
+    found = _outcome(lambda *args: scan_sum(terms, *args, which=jnp.array(which)))
+    chex.assert_trees_all_close(found, _outcome(plainly), rtol=1e-5)
+
+
 def test_without_a_gradient_it_only_sums():
     text = str(jax.make_jaxpr(lambda p: scan_sum(_term, p, _ITEMS, _LABELS))(_PARAMS))
     total, others = scan_sum(_term, _PARAMS, _ITEMS, _LABELS)

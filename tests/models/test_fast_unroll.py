@@ -37,21 +37,21 @@ def _plain(policy, params, segments, weights):
     return 3.0 * loss + _score(memories), (loss, logits * segments.mask[..., None], memories)
 
 
-def _fast(policy, params, segments, weights, all_at_once):
+def _fast(policy, params, segments, weights, all_at_once, cuts):
     loss, (logits, memories) = unroll_loss(
-        policy, params, segments, _token_loss, weights, all_at_once=all_at_once
+        policy, params, segments, _token_loss, weights, all_at_once=all_at_once, cuts=cuts
     )
     return 3.0 * loss + _score(memories), (loss, logits * segments.mask[..., None], memories)
 
 
-def _check(policy, params, lengths, ways=(True, False)):
+def _check(policy, params, lengths, ways=(True, False), cuts=()):
     batch = _make_batch(policy, lengths)
     differentiate = partial(jax.grad, argnums=1, has_aux=True)
     expected = jax.jit(differentiate(_plain), static_argnums=0)(policy, params, *batch)
     assert optax.tree.norm(expected[0]["head"]) > 0.1
     for all_at_once in ways:
-        fast = jax.jit(differentiate(_fast), static_argnums=(0, 4))
-        found = fast(policy, params, *batch, all_at_once)
+        fast = jax.jit(differentiate(_fast), static_argnums=(0, 4, 5))
+        found = fast(policy, params, *batch, all_at_once, cuts)
         chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=2e-5)
 
 
@@ -67,16 +67,16 @@ def test_every_rule(debug_config, rule):
 
 
 @pytest.mark.parametrize(
-    ("rule", "compress", "lengths"),
+    ("rule", "compress", "lengths", "cuts"),
     [
-        ("slot_gate", 12, [10, 7, 12, 9]),  # All are padded to one length.
-        ("slot_gate", 5, [5, 3, 12]),  # The last one is longer than what a compression takes.
-        ("slot_gate", 5, [12]),
-        ("none", 5, [12, 12]),  # AD: segments are windows.
+        ("slot_gate", 12, [10, 7, 12, 9], (7, 9)),  # All are padded to one length.
+        ("slot_gate", 5, [5, 3, 12], (3, 14)),  # The last is longer than what is compressed.
+        ("slot_gate", 5, [12], ()),
+        ("none", 5, [12, 12], (11,)),  # AD: segments are windows.
     ],
 )
-def test_every_layout(debug_config, rule, compress, lengths):
-    _check(*make_rule_model(debug_config, rule, compress), lengths)
+def test_every_layout(debug_config, rule, compress, lengths, cuts):
+    _check(*make_rule_model(debug_config, rule, compress), lengths, cuts=cuts)
 
 
 @pytest.mark.parametrize("all_at_once", [True, False])

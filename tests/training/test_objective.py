@@ -12,7 +12,8 @@ from compad_jax.config.checks import ConfigError
 from compad_jax.models import unroll
 from compad_jax.models.policy import apply_method
 from compad_jax.training.objective import loss_fn
-from compad_jax.training.step import count_parts, make_gradient, make_measure
+from compad_jax.training.parts import WHOLE, Parts, plan_parts, split_into_parts
+from compad_jax.training.step import make_gradient, make_measure
 from tests.builders import cut, make_model, override, random_transitions
 
 _SMOOTHING, _BATCH = 0.1, 8
@@ -45,8 +46,8 @@ def _ragged(policy, num_segments, batch=_BATCH):
     return segments._replace(mask=mask, is_target=is_target, floor=jnp.asarray(floor))
 
 
-def _gradient(policy, segments, params, *, num_devices=1, num_parts=1, dropout=True):
-    gradient = make_gradient(policy, _SMOOTHING, dropout, _mesh(num_devices), num_parts)
+def _gradient(policy, segments, params, *, num_devices=1, parts=WHOLE, dropout=True):
+    gradient = make_gradient(policy, _SMOOTHING, dropout, _mesh(num_devices), parts)
     return jax.device_get(jax.jit(gradient)(params, segments, jax.random.key(5)))
 
 
@@ -54,20 +55,20 @@ def _gradient(policy, segments, params, *, num_devices=1, num_parts=1, dropout=T
 @pytest.mark.parametrize(
     ("bptt_depth", "ways"),
     [
-        (0, ((1, 4), (2, 2))),
-        pytest.param(2, ((2, 2),), marks=pytest.mark.exhaustive),
-        pytest.param(0, ((1, 2), (2, 1), (2, 4)), marks=pytest.mark.exhaustive),
+        (0, ((1, Parts(4, ((3, 2), (0, 2)), (2, 4, 9))), (2, Parts(2)))),
+        pytest.param(2, ((2, Parts(2, ((3, 2),), (4, 9))),), marks=pytest.mark.exhaustive),
+        pytest.param(0, ((1, Parts(2)), (2, WHOLE), (2, Parts(4))), marks=pytest.mark.exhaustive),
     ],
 )
 def test_parts_and_devices_change_neither_gradient_nor_metrics(debug_config, bptt_depth, ways):
-    """Dropout is on, segments are ragged, and parts have unequal numbers of targets."""
+    """Dropout is on, segments are ragged and cut, and parts have unequal numbers of targets."""
     model = {"tf_dropout": 0.3, "tf_attn_dropout": 0.3, "reconstruction_weight": 0.5}
     policy, params = _model(debug_config, bptt_depth=bptt_depth, **model)
     segments = _ragged(policy, 4)
     expected = _gradient(policy, segments, params)
     assert expected[1].depth_tokens.min() > 0
-    for num_devices, num_parts in ways:
-        found = _gradient(policy, segments, params, num_devices=num_devices, num_parts=num_parts)
+    for num_devices, parts in ways:
+        found = _gradient(policy, segments, params, num_devices=num_devices, parts=parts)
         chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -176,7 +177,7 @@ def test_parts_need_less_memory(debug_config):
     policy, params = _model(debug_config, tf_n_embd=64, tf_dim_feedforward=256)
     segments, key = _ragged(policy, 4, batch=64), jax.random.key(0)
     one, two, four = (
-        _memory(make_gradient(policy, 0.1, False, _mesh(1), n), params, segments, key)
+        _memory(make_gradient(policy, 0.1, False, _mesh(1), Parts(n)), params, segments, key)
         for n in (1, 2, 4)
     )
     assert two < 0.65 * one
@@ -210,7 +211,8 @@ def test_memory_does_not_grow_with_the_window(debug_config, is_gradient):
 )
 def test_parts_follow_from_the_windows_of_a_device(debug_config, size, num_devices, parts):
     train = {"train_batch_size": 24, "micro_batch_size": size}
-    assert count_parts(override(debug_config, train=train), _mesh(num_devices)) == parts
+    config = override(debug_config, train=train)
+    assert plan_parts(config, _mesh(num_devices)).number == parts
 
 
 @pytest.mark.parametrize(
@@ -234,11 +236,41 @@ def test_parts_stay_in_the_cache_of_a_cpu(debug_config, monkeypatch, share, leng
         source={"num_steps": 15_000},
         train={"train_batch_size": 2 * share},
     )
-    assert count_parts(config, _mesh(2)) == parts
+    assert plan_parts(config, _mesh(2)).number == parts
 
 
 def test_unequal_parts_are_refused(debug_config):
     config = override(debug_config, train={"train_batch_size": 24, "micro_batch_size": 5})
     message = r"^train\.micro_batch_size=5: must divide the 12 windows that each of 2 devices has"
     with pytest.raises(ConfigError, match=message):
-        count_parts(config, _mesh(2))
+        plan_parts(config, _mesh(2))
+
+
+def test_what_differs_most_is_sorted_first(debug_config):
+    data = {
+        "whole_history": False,
+        "max_compression_depth": 2,
+        "min_compress_length": 20,
+        "max_compress_length": 40,
+        "min_uncompressed_length": 15,
+        "max_uncompressed_length": 80,
+    }
+    train = {"train_batch_size": 48, "micro_batch_size": 2}
+    config = override(debug_config, data=data, train=train, source={"num_steps": 200})
+    # Of the last segment, lengths differ by 65, then 32, then 16; of the others by 20.
+    expected = Parts(12, ((2, 2), (2, 2), (0, 3)), tuple(range(16, 80, 8)))
+    assert plan_parts(config, _mesh(2)) == expected
+    equal = override(config, data={"min_compress_length": 40, "min_uncompressed_length": 80})
+    assert plan_parts(equal, _mesh(2)) == Parts(12)
+
+
+def test_windows_of_a_part_are_alike():
+    lengths = np.random.default_rng(0).integers(1, [21, 81], (64, 2))
+    windows, sorting = jnp.arange(64), ((1, 4), (0, 2))
+    parts = np.asarray(split_into_parts(windows, jnp.asarray(lengths), Parts(8, sorting)))
+    chex.assert_shape(parts, (8, 8))
+    np.testing.assert_array_equal(np.sort(parts.ravel()), np.arange(64))
+    pairs = lengths[parts].reshape(4, 2, 8, 2)
+    of_last = pairs[..., 1].reshape(4, 16)
+    assert (of_last.max(1)[:-1] <= of_last.min(1)[1:]).all()
+    assert (pairs[:, 0, :, 0].max(1) <= pairs[:, 1, :, 0].min(1)).all()
