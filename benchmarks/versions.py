@@ -7,7 +7,6 @@ collects and compiles, is counted apart. Takes a minute and a half a run.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from compad_jax.backend import files, provenance
 from compad_jax.config.checks import ConfigError
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.reports.tables import markdown_table
+from compad_jax.training.metrics_log import read_metrics
 
 _WHAT = {
     "seconds": "seconds of the whole",
@@ -68,14 +68,15 @@ def run(folder: str, workdir: str) -> dict[str, Any]:
     subprocess.run(command, cwd=folder, env=environment, check=True)
     seconds = time.monotonic() - begin
     made = Path(folder, workdir)
-    timing = json.loads((made / "timing.json").read_text(encoding="utf-8"))
-    rows = map(json.loads, (made / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    rates = [row["tokens_per_second"] for row in rows if "tokens_per_second" in row]
-    found = [json.loads(x.read_text(encoding="utf-8")) for x in made.glob("eval/*/summary.json")]
+    timing, *found = (
+        files.read_json(str(path), "run it again")
+        for path in (made / "timing.json", *made.glob("eval/*/summary.json"))
+    )
+    rates = [row.get("tokens_per_second") for row in read_metrics(str(made))]
     return {
         "seconds": seconds,
         "train_seconds": timing["seconds"]["train"],
-        "tokens_per_second": float(np.median(rates[1:])),
+        "tokens_per_second": float(np.median([rate for rate in rates if rate][1:])),
         "returns": {x["action_selection"]: x["final_fraction_of_optimum"] for x in found},
     }
 

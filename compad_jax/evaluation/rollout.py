@@ -165,8 +165,8 @@ def make_rollout(
         return jax.lax.while_loop(lambda state: state.acting.step < stop, go_on, state)
 
     def play(params: Params, state: RolloutState) -> RolloutState:
-        go_on = play_or_wait if hasattr(env, "distractor") else play_each
-        state = go_on(params, state)
+        play_all = play_or_wait if hasattr(env, "distractor") else play_each
+        state = play_all(params, state)
         return state._replace(tally=with_current(state.tally))
 
     return jax.jit(play, donate_argnums=1, out_shardings=shardings)
