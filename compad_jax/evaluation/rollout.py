@@ -1,11 +1,13 @@
 """In-context rollouts: a frozen policy acts in many environments at once, history kept."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from compad_jax.envs import protocol
 from compad_jax.evaluation.acting import (
@@ -21,6 +23,8 @@ from compad_jax.evaluation.acting import (
 from compad_jax.evaluation.tally import Tally, count, empty_tally, is_over, with_current
 from compad_jax.models import Params, Policy, absorb
 from compad_jax.types import Tokens, Transition
+
+_Play = Callable[[Params, "RolloutState"], "RolloutState"]
 
 
 class RolloutState(NamedTuple):
@@ -169,4 +173,20 @@ def make_rollout(
         state = play_all(params, state)
         return state._replace(tally=with_current(state.tally))
 
-    return jax.jit(play, donate_argnums=1, out_shardings=shardings)
+    return jax.jit(_apart(play, shardings), donate_argnums=1, out_shardings=shardings)
+
+
+def _apart(play: _Play, shardings: RolloutState | None) -> _Play:
+    """The same, in which no device waits for another: each has rollouts of its own."""
+    if shardings is None:
+        return play
+    specs = jax.tree.map(lambda x: x.spec, shardings)
+    # What all devices have is the same after as many steps, and is not checked: whether a device
+    # sits out a wait is its own affair.
+    return jax.shard_map(
+        play,
+        mesh=jax.tree.leaves(shardings)[0].mesh,
+        in_specs=(PartitionSpec(), specs),
+        out_specs=specs,
+        check_vma=False,
+    )
