@@ -168,7 +168,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what is missing in a store is read as zeros",
-        "compad_jax/histories/store_arrays.py",
+        "compad_jax/histories/store_records.py",
         '"fill_missing_data_reads": False',
         '"fill_missing_data_reads": True',
         ("tests/histories/test_store.py",),
@@ -183,7 +183,7 @@ MUTATIONS = (
     Mutation(
         "a store of other code is accepted",
         "compad_jax/histories/store.py",
-        'manifest["program"] == origin.program',
+        "manifest.origin.program == origin.program",
         "True",
         ("tests/histories/test_store.py", "tests/histories/test_collection.py"),
     ),
@@ -400,8 +400,8 @@ MUTATIONS = (
     Mutation(
         "a task that is read alone is verified by another one's checksum",
         "compad_jax/histories/store.py",
-        "[wanted[i] for i in tasks if i < len(wanted)]",
-        "wanted[: len(tasks)]",
+        "[self._manifest.sha256[i] for i in block]",
+        "self._manifest.sha256[: len(block)]",
         ("tests/histories/test_store.py",),
     ),
     Mutation(

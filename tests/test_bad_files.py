@@ -88,7 +88,7 @@ def test_the_summary_of_an_evaluation(config, content):
 
 
 @pytest.mark.parametrize(
-    "content", [*_BAD, b'{"format_version": 3}', b'{"format_version": 3, "arrays": {"a": 3}}']
+    "content", [*_BAD, b'{"format_version": 4}', b'{"format_version": 4, "arrays": {"a": 3}}']
 )
 def test_the_manifest_of_a_store(config, content):
     path = Path("mine/manifest.json")

@@ -20,14 +20,13 @@ from compad_jax.envs.split import choose_tasks
 from compad_jax.histories.store import (
     ADVICE,
     IMPORTED,
-    Origin,
     Store,
-    is_address,
     store_directory,
     store_settings,
 )
+from compad_jax.histories.store_manifest import Origin, is_address
 from compad_jax.histories.store_writer import (
-    make_layouts,
+    make_layout,
     only_one_program,
     share_of_tasks,
     write_parts,
@@ -110,9 +109,9 @@ def _make_store(
 ) -> None:
     """Collects the share of this process, and writes it as it comes: it need not fit in memory."""
     start, tasks = time.monotonic(), share_of_tasks(num_tasks)
-    layouts = make_layouts(one_task, num_tasks, make_env(config.env).spec)
+    layout = make_layout(one_task, num_tasks, make_env(config.env).spec)
     parts = _checked(config, collect_parts(config, tasks))
-    write_parts(directory, parts, layouts, int(tasks[0]) if len(tasks) else 0, origin)
+    write_parts(directory, parts, layout, int(tasks[0]) if len(tasks) else 0, origin)
     steps = num_tasks * config.source.num_streams * config.source.num_steps
     seconds = time.monotonic() - start
     print(f"collected {steps:,} steps of {config.source.name} in {seconds:.1f} s: {directory}")

@@ -21,8 +21,9 @@ from compad_jax.histories.own_arrays import (
     types_of_task,
 )
 from compad_jax.histories.replay import Replay, contradiction, explain, explain_inferred_done
-from compad_jax.histories.store import IMPORTED, Origin, store_settings
-from compad_jax.histories.store_writer import make_layouts, making, write_parts
+from compad_jax.histories.store import IMPORTED, store_settings
+from compad_jax.histories.store_manifest import Origin
+from compad_jax.histories.store_writer import make_layout, making, write_parts
 from compad_jax.histories.validate import find_mistake
 from compad_jax.types import History
 
@@ -98,11 +99,11 @@ def write_checked(
         target="optimal" if "target" in names else "taken",
     )
     replay = Replay(env, make_tasks(env, chosen))
-    layouts = make_layouts(types_of_task(env.spec, shape, names), shape[0], env.spec)
+    layout = make_layout(types_of_task(env.spec, shape, names), shape[0], env.spec)
     origin = Origin(store_settings(Config(env=env_config, source=source)), IMPORTED)
     checked = _checked(parts, env, env_config.name, replay, shape, final_obs, done_is_inferred)
     with making(directory), progress_bar("checking and writing", shape[0], "task") as bar:
-        write_parts(directory, _counted(checked, bar), layouts, 0, origin)
+        write_parts(directory, _counted(checked, bar), layout, 0, origin)
     _report(directory, env_config.name, shape, names, replay)
     return {"source": origin.settings["source"], "data": {"dir": directory}}
 

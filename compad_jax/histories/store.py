@@ -1,33 +1,26 @@
-"""Histories on disk, or in an object store: Zarr arrays and a manifest."""
+"""Histories on disk, or in an object store: their records and a manifest."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
-import tensorstore
 
-from compad_jax.backend import files
 from compad_jax.config import Config, to_dict
-from compad_jax.config.checks import ConfigError, one_line, require, require_equal
-from compad_jax.histories.store_arrays import checksums, open_array
+from compad_jax.config.checks import ConfigError, require, require_equal
+from compad_jax.histories.store_manifest import VERSION, Manifest, Origin, read_manifest, versions
+from compad_jax.histories.store_records import checksums, open_records
 from compad_jax.types import History, Transition
 
-_VERSION = 3  # Of the format; stores of another one are refused.
-_MANIFEST = "manifest.json"
+RECORDS = "records"  # Their folder in a store.
 _OPTIONAL = ("log_probs", "target", "length")  # Arrays that a history may lack.
+_BLOCK = 2**26  # Bytes of records that are read at once, beside the arrays that they become.
 IMPORTED = "imported"  # `source.name` of histories that others have made, see `own.write`.
 ADVICE = "delete it, or name another --config.data.dir"  # Only where our manifest is.
 _IMPORT_ADVICE = "set them so, import again, or name another --config.data.dir"
-
-
-class Origin(NamedTuple):
-    """What makes histories: stores of equal origin hold the same ones."""
-
-    settings: dict[str, Any]
-    program: str  # Hash of the code that collects them, see `collection.program_hash`.
 
 
 def store_settings(config: Config) -> dict[str, Any]:
@@ -47,18 +40,13 @@ def store_directory(config: Config, origin: Origin) -> str:
     """`data.dir`, or a folder under `data/` named after the origin of the histories."""
     if config.data.dir:
         return config.data.dir
-    text = json.dumps([_VERSION, *origin], sort_keys=True)
+    text = json.dumps([VERSION, *origin], sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:8]
     return os.path.join("data", f"{config.env.name}-{config.source.name}-{fingerprint}")
 
 
-def is_address(directory: str) -> bool:
-    """Whether a store is not a folder but at an address, as gs://BUCKET/FOLDER."""
-    return "://" in directory
-
-
 class Store:
-    """A store whose arrays are read when they are asked for."""
+    """A store whose histories are read when they are asked for."""
 
     def __init__(self, directory: str, origin: Origin) -> None:
         """Opens a store that was made before.
@@ -71,33 +59,34 @@ class Store:
             ConfigError: no store, another format or another origin.
             OSError: it must not be read.
         """
-        manifest = _read_manifest(directory)
+        manifest = read_manifest(directory)
         advice = _IMPORT_ADVICE if origin.program == IMPORTED else ADVICE
-        require_equal(directory, manifest["settings"], origin.settings, advice)
+        require_equal(directory, manifest.origin.settings, origin.settings, advice)
         require(
-            manifest["program"] == origin.program,
+            manifest.origin.program == origin.program,
             f"{directory}: made by other code with the same settings: the environment, the source "
-            f"or JAX ({manifest['versions'].get('jax')}, now {_versions()['jax']}) has changed; "
+            f"or JAX ({manifest.versions.get('jax')}, now {versions()['jax']}) has changed; "
             f"{ADVICE}",
         )
-        names = {*manifest["arrays"], *_OPTIONAL}
+        names = {*manifest.layout.arrays, *_OPTIONAL}
         missing = sorted({*Transition._fields, *_OPTIONAL} ^ names)
         require(not missing, f"{directory}: {', '.join(missing)}: missing or unknown; {ADVICE}")
-        self._directory, self._entries = directory, manifest["arrays"]
+        self._manifest, self._layout = manifest, manifest.layout
+        self._path = f"{directory}/{RECORDS}"
 
     @property
     def hash(self) -> str:
         """Identifies the histories, see `hash_store`."""
-        return _hash(self._entries)
+        return _hash(self._manifest)
 
     @property
     def num_tasks(self) -> int:
         """G."""
-        return len(self._entries["action"]["sha256"])
+        return self._layout.shape[0]
 
     def has(self, name: str) -> bool:
         """Whether the histories have an optional array: log_probs, target or length."""
-        return name in self._entries
+        return name in self._layout.arrays
 
     def read(self, tasks: np.ndarray | None = None) -> History:
         """Reads and verifies tasks.
@@ -111,14 +100,17 @@ class Store:
         Raises:
             ConfigError: they are damaged.
         """
-        arrays: dict[str, np.ndarray] = {}
-        for name, entry in self._entries.items():
-            arrays[name] = _read(f"{self._directory}/{name}", ... if tasks is None else tasks)
-            wanted = entry["sha256"]
-            if tasks is not None:
-                wanted = [wanted[i] for i in tasks if i < len(wanted)]
-            is_whole = checksums(arrays[name]) == wanted
-            require(is_whole, f"{self._directory}/{name}: is damaged (checksum); {ADVICE}")
+        tasks = np.arange(self.num_tasks) if tasks is None else tasks
+        opened = self._open()  # Before there are arrays: their sizes may be damaged.
+        arrays, (_, num_streams, num_bytes) = self._layout.empty(len(tasks)), self._layout.shape
+        size = max(1, _BLOCK // (num_streams * num_bytes))
+        for start in range(0, len(tasks), size):
+            block = tasks[start : start + size]
+            records = self._read(opened, block)
+            is_whole = checksums(records) == [self._manifest.sha256[i] for i in block]
+            require(is_whole, f"{self._path}: is damaged (checksum); {ADVICE}")
+            for name, array in self._layout.views(records).items():
+                arrays[name][start : start + size] = array
         return _to_history(arrays)
 
     def read_histories(self, task: np.ndarray, stream: np.ndarray) -> History:
@@ -134,14 +126,31 @@ class Store:
         Raises:
             ConfigError: they are damaged.
         """
-        paths = {name: f"{self._directory}/{name}" for name in self._entries}
-        return _to_history({name: _read(path, (task, stream)) for name, path in paths.items()})
+        return _to_history(self._layout.decode(self._read(self._open(), (task, stream))))
+
+    def _open(self) -> Any:
+        """The records; a ConfigError unless they are as large as the manifest says."""
+        with _naming_damage(self._path):
+            opened = open_records(self._path)
+        found, wanted = f"{opened.dtype.name} {list(opened.shape)}", f"uint8 {self._layout.shape}"
+        require(
+            found == wanted,
+            f"{self._path}: is damaged: is {found}; must be {wanted} by manifest.json; {ADVICE}",
+        )
+        return opened
+
+    def _read(self, opened: Any, where: Any) -> np.ndarray:
+        """Records, uint8 [..., B], by tasks, or by tasks and streams."""
+        with _naming_damage(self._path):
+            return opened.vindex[where].read().result()
 
 
-def _read(path: str, where: Any) -> np.ndarray:
+@contextmanager
+def _naming_damage(path: str) -> Iterator[None]:
+    """Turns TensorStore's own errors in reading into a ConfigError."""
     try:
-        return open_array(path).vindex[where].read().result()
-    except Exception as error:  # TensorStore raises many kinds on flipped bytes.
+        yield
+    except Exception as error:  # It raises many kinds on flipped bytes.
         raise ConfigError(f"{path}: is damaged; {ADVICE}") from error
 
 
@@ -155,68 +164,17 @@ def hash_store(directory: str) -> str:
 
     Stores of the same arrays have the same. A ConfigError if no store is there.
     """
-    return _hash(_read_manifest(directory)["arrays"])
+    return _hash(read_manifest(directory))
 
 
-def _hash(entries: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
+def _hash(manifest: Manifest) -> str:
+    text = json.dumps([*manifest.layout.arrays.items(), *manifest.sha256])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_origin(directory: str) -> Origin:
     """What made a store, as it says itself; a ConfigError if no store is there."""
-    manifest = _read_manifest(directory)
-    return Origin(manifest["settings"], manifest["program"])
-
-
-def write_manifest(directory: str, entries: dict[str, dict[str, Any]], origin: Origin) -> None:
-    """Adds the manifest to arrays that are on disk.
-
-    Entries are shape, dtype and checksum of each task, of each array.
-    """
-    manifest = {
-        "format_version": _VERSION,
-        **origin._asdict(),
-        "arrays": entries,
-        "versions": _versions(),  # For information only.
-    }
-    files.write_json(os.path.join(directory, _MANIFEST), manifest)
-
-
-def _read_manifest(directory: str) -> dict[str, Any]:
-    """The manifest; a folder that lacks a whole one may be anybody's: nobody is told to delete."""
-    path, advice = os.path.join(directory, _MANIFEST), "name another --config.data.dir"
-    try:
-        manifest = files.parse_object(_read_file(directory, path), path, advice)
-        files.require_fields(path, manifest, {"format_version": int}, advice)
-    except (FileNotFoundError, NotADirectoryError, ConfigError) as error:
-        why = str(error) if isinstance(error, ConfigError) else f"{directory}: {advice}"
-        raise ConfigError(f"{why} (it is not a store of histories)") from error
-    require(
-        manifest["format_version"] == _VERSION,
-        f"{directory}: has another format version; {advice}",
-    )
-    fields = {"settings": dict, "program": str, "arrays": dict, "versions": dict}
-    files.require_fields(path, manifest, fields, advice)
-    for name, entry in manifest["arrays"].items():
-        files.require_fields(f"{path}, {name}", entry, {"sha256": list}, advice)
-    return manifest
-
-
-def _read_file(directory: str, path: str) -> bytes:
-    """What stands in a file of a store."""
-    if not is_address(directory):
-        return files.read_bytes(path)
-    try:
-        found = tensorstore.KvStore.open(f"{directory}/").result().read(_MANIFEST).result()
-    except ValueError as error:
-        raise ConfigError(f"{directory}: {one_line(error)}; cannot be reached") from error
-    if found.state != "value":
-        raise FileNotFoundError(path)
-    return bytes(found.value)
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("jax", "numpy", "tensorstore")}
+    return read_manifest(directory).origin
 
 
 def to_arrays(history: History) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import numpy as np
 from compad_jax.backend import files, processes
 from compad_jax.backend.ownership import owned
 from compad_jax.envs.protocol import Discrete, EnvSpec
-from compad_jax.histories.store import Origin, to_arrays, write_manifest
-from compad_jax.histories.store_arrays import (
-    Layout,
+from compad_jax.histories.store import RECORDS, to_arrays
+from compad_jax.histories.store_manifest import Origin, write_manifest
+from compad_jax.histories.store_records import (
+    ArrayLayout,
+    RecordLayout,
     checksums,
-    compact,
-    create_array,
+    create_records,
     write_tasks,
 )
 from compad_jax.types import History
@@ -58,8 +59,8 @@ def making(directory: str) -> Iterator[None]:
         yield
 
 
-def make_layouts(one_task: History, num_tasks: int, spec: EnvSpec) -> dict[str, Layout]:
-    """Layouts of the arrays of a store, by name; integers as small as the environment allows.
+def make_layout(one_task: History, num_tasks: int, spec: EnvSpec) -> RecordLayout:
+    """Layout of the records of a store; integers as small as the environment allows.
 
     `one_task` has arrays [R, T, ...], or their shapes and types.
     """
@@ -67,12 +68,12 @@ def make_layouts(one_task: History, num_tasks: int, spec: EnvSpec) -> dict[str, 
     bounds = {"action": spec.num_actions, "target": spec.num_actions}
     bounds |= dict.fromkeys(("obs", "next_obs"), max(sizes))
 
-    def layout(name: str, array: Any) -> Layout:
+    def layout(name: str, array: Any) -> ArrayLayout:
         is_small = name in bounds and np.issubdtype(array.dtype, np.integer)
         dtype = np.min_scalar_type(-bounds[name]) if is_small else array.dtype
-        return Layout([num_tasks, *array.shape], str(dtype))
+        return ArrayLayout([num_tasks, *array.shape], str(dtype))
 
-    return {name: layout(name, x) for name, x in one_task.arrays.items()}
+    return RecordLayout({name: layout(name, x) for name, x in one_task.arrays.items()})
 
 
 def write_store(directory: str, history: History, origin: Origin) -> None:
@@ -83,15 +84,22 @@ def write_store(directory: str, history: History, origin: Origin) -> None:
     Raises:
         OSError: it cannot be written; nothing is left then.
     """
-    arrays = {name: compact(array) for name, array in to_arrays(history).items()}
-    layouts = {name: Layout(list(x.shape), str(x.dtype)) for name, x in arrays.items()}
-    write_parts(directory, [history], layouts, 0, origin)
+    arrays = to_arrays(history).items()
+    layout = {name: ArrayLayout(list(x.shape), str(compact_dtype(x))) for name, x in arrays}
+    write_parts(directory, [history], RecordLayout(layout), 0, origin)
+
+
+def compact_dtype(array: np.ndarray) -> np.dtype:
+    """Of integers the smallest signed type that holds them; of all else its own."""
+    if array.dtype.kind != "i":
+        return array.dtype
+    return np.min_scalar_type(min(int(array.min()), -int(array.max()) - 1))
 
 
 def write_parts(
     directory: str,
     parts: Iterable[History],
-    layouts: Mapping[str, Layout],
+    layout: RecordLayout,
     first: int,
     origin: Origin,
 ) -> None:
@@ -103,7 +111,7 @@ def write_parts(
     Args:
         directory: must not exist.
         parts: those of this process, NumPy arrays [N, R, T]: consecutive tasks.
-        layouts: of the whole arrays, by name.
+        layout: of the records of all tasks.
         first: the first task of this process.
         origin: what made them.
 
@@ -111,51 +119,39 @@ def write_parts(
         OSError: it cannot be written; nothing is left then.
     """
     temporary = processes.exchange("where the store is made", files.temporary_name(directory))[0]
+    records = os.path.join(temporary, RECORDS)
     try:
-        with processes.primary_first("the arrays of the store"):
+        with processes.primary_first("the records of the store"):
             processes.require_shared(temporary)
             if processes.is_primary():
-                _create(temporary, layouts)
-        digests = _write_all(temporary, parts, layouts, first)
-        files.write_json(_digest_file(temporary, processes.index()), digests)
+                os.makedirs(temporary)
+                create_records(records, layout.shape)
+        sha256 = _write_all(records, parts, layout, first)
+        files.write_json(_digest_file(temporary, processes.index()), {"sha256": sha256})
         processes.barrier("the shares of the store")
         if processes.is_primary():
-            _publish(temporary, directory, layouts, origin)
+            _publish(temporary, directory, layout, origin)
     except BaseException:
         if processes.is_primary():
             shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _create(temporary: str, layouts: Mapping[str, Layout]) -> None:
-    """Makes the folder, and the arrays without their values."""
-    os.makedirs(temporary)
-    for name, layout in layouts.items():
-        create_array(os.path.join(temporary, name), layout)
-
-
-def _write_all(
-    temporary: str, parts: Iterable[History], layouts: Mapping[str, Layout], first: int
-) -> dict[str, list[str]]:
-    """Writes the tasks of this process; returns their checksums, by array."""
-    digests: dict[str, list[str]] = {name: [] for name in layouts}
+def _write_all(path: str, parts: Iterable[History], layout: RecordLayout, first: int) -> list[str]:
+    """Writes the tasks of this process; returns their checksums."""
+    sha256: list[str] = []
     for part in parts:
-        for name, array in to_arrays(part).items():
-            values = array.astype(layouts[name].dtype)
-            write_tasks(os.path.join(temporary, name), values, first)
-            digests[name] += checksums(values)
-        first += len(part.transition.action)
-    return digests
+        records = layout.encode(to_arrays(part))
+        write_tasks(path, records, first)
+        sha256 += checksums(records)
+        first += len(records)
+    return sha256
 
 
-def _publish(temporary: str, directory: str, layouts: Mapping[str, Layout], origin: Origin) -> None:
+def _publish(temporary: str, directory: str, layout: RecordLayout, origin: Origin) -> None:
     """Adds the manifest, with the checksums of all processes, and gives the folder its name."""
     parts = [_take(_digest_file(temporary, i)) for i in range(processes.count())]
-    entries = {
-        name: layout._asdict() | {"sha256": [x for part in parts for x in part[name]]}
-        for name, layout in layouts.items()
-    }
-    write_manifest(temporary, entries, origin)
+    write_manifest(temporary, layout, [x for part in parts for x in part], origin)
     os.replace(temporary, directory)
 
 
@@ -163,8 +159,8 @@ def _digest_file(temporary: str, index: int) -> str:
     return os.path.join(temporary, f"sha256-{index}.json")
 
 
-def _take(path: str) -> dict[str, list[str]]:
-    """Reads a file that is then needed no more."""
-    digests: dict[str, list[str]] = files.read_json(path, "start again")
+def _take(path: str) -> list[str]:
+    """Reads the checksums in a file that is then needed no more."""
+    sha256: list[str] = files.read_json(path, "start again", {"sha256": list})["sha256"]
     os.remove(path)
-    return digests
+    return sha256

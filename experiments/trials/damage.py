@@ -68,7 +68,7 @@ def _go_on(bench: Bench, folder: Path, kind: str, path: Path) -> Trial:
     for program in ("train_main.py", "eval_main.py"):
         ended = bench.run(folder, program)
         if ended.code:
-            what = Path(name).parts[1]  # Of the run or the store: a file, an array, checkpoints.
+            what = Path(name).parts[1]  # Of the run or the store: a file, records, checkpoints.
             return Trial(kind, name, ended.refused and what in ended.last_line, ended.last_line)
     result = bench.same_result(folder)
     return Trial(kind, name, result, "same result" if result else "another result")

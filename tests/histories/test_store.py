@@ -13,13 +13,22 @@ from hypothesis.extra import numpy as hnp
 from compad_jax.backend import files
 from compad_jax.config import Config
 from compad_jax.config.checks import ConfigError
-from compad_jax.histories import store, store_arrays, store_writer
+from compad_jax.histories import store, store_manifest, store_records, store_writer
 from compad_jax.types import History, Transition
 from tests.builders import override
 
 _SETTINGS = {"env": {"grid_size": 9, "start": "center"}, "source": {"seed": 0, "lr": 3e-4}}
 _ORIGIN = store.Origin(_SETTINGS, "c0de")
-_ARRAYS = ("obs", "action", "reward", "next_obs", "done", "log_probs", "target")
+_DTYPES = {
+    "obs": "int8",  # As small as the values allow.
+    "action": "int8",
+    "reward": "float32",
+    "next_obs": "int16",
+    "done": "bool",
+    "log_probs": "float16",
+    "target": "int8",
+    "length": "int8",
+}
 
 
 def _history(seed=0):
@@ -36,14 +45,15 @@ def _history(seed=0):
         ),
         log_probs=rng.normal(size=(*shape, 5)).astype(np.float16),
         target=rng.integers(5, size=shape, dtype=np.int32),
+        length=rng.integers(1, 51, size=shape[:2], dtype=np.int32),
     )
 
 
-def _leaves(history):
-    return history.transition._asdict() | {
-        "log_probs": history.log_probs,
-        "target": history.target,
-    }
+def _assert_equal(read, expected, where=...):
+    """Every array is that of other histories, there."""
+    assert list(read.arrays) == list(expected.arrays)
+    for name, array in expected.arrays.items():
+        np.testing.assert_array_equal(read.arrays[name], array[where], err_msg=name)
 
 
 @pytest.fixture
@@ -57,18 +67,34 @@ def directory(tmp_path):
 def test_round_trip(directory):
     read = store.read_store(directory, _ORIGIN)
     assert isinstance(read, History)
-    for name, array in _leaves(_history()).items():
-        np.testing.assert_array_equal(_leaves(read)[name], array, err_msg=name)
-    dtypes = {name: str(array.dtype) for name, array in _leaves(read).items()}
-    assert dtypes == {
-        "obs": "int8",  # As small as the values allow.
-        "action": "int8",
-        "reward": "float32",
-        "next_obs": "int16",
-        "done": "bool",
-        "log_probs": "float16",
-        "target": "int8",
-    }
+    _assert_equal(read, _history())
+    assert {name: str(array.dtype) for name, array in read.arrays.items()} == _DTYPES
+    for array in read.arrays.values():
+        assert array.flags.c_contiguous
+        assert array.flags.aligned
+
+
+def test_a_record_has_the_bytes_of_each_array_in_turn(directory):
+    records = store_records.open_records(os.path.join(directory, "records")).read().result()
+    arrays = {name: x.astype(_DTYPES[name]) for name, x in _history().arrays.items()}
+    for place in np.ndindex(3, 4):
+        expected = b"".join(array[place].tobytes() for array in arrays.values())
+        assert records[place].tobytes() == expected
+
+
+@pytest.mark.parametrize(("block", "sizes"), [(1, [1, 1, 1]), (11_000, [2, 1]), (10**9, [3])])
+def test_blocks_of_tasks_are_read_as_all_at_once(directory, monkeypatch, block, sizes):
+    """A task has 4 records of 1,151 bytes."""
+    monkeypatch.setattr(store, "_BLOCK", block)
+    read, real_checksums = [], store.checksums
+
+    def checksums(records):
+        read.append(len(records))
+        return real_checksums(records)
+
+    monkeypatch.setattr(store, "checksums", checksums)
+    _assert_equal(store.read_store(directory, _ORIGIN), _history())
+    assert read == sizes
 
 
 @settings(deadline=None, derandomize=True)
@@ -76,21 +102,21 @@ def test_round_trip(directory):
     hnp.arrays(np.int32, hnp.array_shapes(max_dims=2), elements=st.integers(-(2**31), 2**31 - 1))
 )
 def test_compact_integers_keep_their_values(array):
-    compact = store_arrays.compact(array)
+    compact = array.astype(store_writer.compact_dtype(array))
     assert compact.dtype.itemsize <= array.dtype.itemsize
     np.testing.assert_array_equal(compact, array)
 
 
 def test_nothing_temporary_is_left(directory, tmp_path):
     assert os.listdir(tmp_path) == ["histories"]
-    assert sorted(os.listdir(directory)) == sorted([*_ARRAYS, "manifest.json"])
+    assert sorted(os.listdir(directory)) == ["manifest.json", "records"]
 
 
 def test_a_task_is_a_file_and_a_history_a_chunk(directory):
-    with open(os.path.join(directory, "obs", "zarr.json"), encoding="utf-8") as file:
+    with open(os.path.join(directory, "records", "zarr.json"), encoding="utf-8") as file:
         metadata = json.load(file)
-    assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [1, 4, 50, 2]
-    assert metadata["codecs"][0]["configuration"]["chunk_shape"] == [1, 1, 50, 2]
+    assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [1, 4, 1151]
+    assert metadata["codecs"][0]["configuration"]["chunk_shape"] == [1, 1, 1151]
 
 
 def test_other_settings_are_named(directory):
@@ -106,13 +132,9 @@ def test_other_settings_are_named(directory):
     assert "\n" not in message
 
 
-def _chunk(directory, name):
-    """A file that holds data of an array."""
-    return _file_of(directory, name, task=0)
-
-
-def _file_of(directory, name, task):
-    paths = glob.glob(os.path.join(directory, name, "c", str(task), "**"), recursive=True)
+def _file_of(directory, task):
+    """The file that holds the records of a task."""
+    paths = glob.glob(os.path.join(directory, "records", "c", str(task), "**"), recursive=True)
     (path,) = filter(os.path.isfile, paths)
     return path
 
@@ -132,45 +154,38 @@ def _flip(position):
     return change
 
 
-@pytest.mark.parametrize("name", _ARRAYS)
-def test_flipped_bits_never_change_what_is_read(directory, name):
-    path, detected = _chunk(directory, name), 0
-    for position in np.linspace(0, 1, 15):
+def test_flipped_bits_never_change_what_is_read(directory):
+    path = _file_of(directory, task=0)
+    for position in np.linspace(0, 1, 60):
         _rewrite(path, _flip(position))
-        try:
-            read = store.read_store(directory, _ORIGIN)
-        except ConfigError as error:
-            assert f"{name}: is damaged" in str(error)
-            detected += 1
-        else:  # A byte that the codec does not use.
-            np.testing.assert_array_equal(_leaves(read)[name], _leaves(_history())[name])
+        with pytest.raises(ConfigError, match=f"{directory}/records: is damaged; "):
+            store.read_store(directory, _ORIGIN)
         _rewrite(path, _flip(position))
-    assert detected > 5
     store.read_store(directory, _ORIGIN)
 
 
 def test_silently_exchanged_data_are_detected(directory, tmp_path):
     """Bytes that decode without any error, but are not what was written."""
     store_writer.write_store(str(tmp_path / "other"), _history(seed=1), _ORIGIN)
-    os.replace(_chunk(str(tmp_path / "other"), "reward"), _chunk(directory, "reward"))
-    with pytest.raises(ConfigError, match=r"reward: is damaged \(checksum\)"):
+    os.replace(_file_of(str(tmp_path / "other"), task=0), _file_of(directory, task=0))
+    with pytest.raises(ConfigError, match=r"/records: is damaged \(checksum\)"):
         store.read_store(directory, _ORIGIN)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda d: _rewrite(_chunk(d, "action"), lambda content: content[: len(content) // 2]),
-        lambda d: _rewrite(_chunk(d, "action"), lambda content: b""),
-        lambda d: os.remove(_chunk(d, "action")),
-        lambda d: os.remove(os.path.join(d, "action", "zarr.json")),
-        lambda d: _rewrite(os.path.join(d, "action", "zarr.json"), lambda content: b"{"),
+        lambda d: _rewrite(_file_of(d, task=0), lambda content: content[: len(content) // 2]),
+        lambda d: _rewrite(_file_of(d, task=0), lambda content: b""),
+        lambda d: os.remove(_file_of(d, task=0)),
+        lambda d: os.remove(os.path.join(d, "records", "zarr.json")),
+        lambda d: _rewrite(os.path.join(d, "records", "zarr.json"), lambda content: b"{"),
     ],
     ids=["truncated", "emptied", "removed", "no metadata", "bad metadata"],
 )
 def test_other_damage_is_detected(directory, damage):
     damage(directory)
-    with pytest.raises(ConfigError, match="action: is damaged"):
+    with pytest.raises(ConfigError, match="/records: is damaged; "):
         store.read_store(directory, _ORIGIN)
 
 
@@ -187,27 +202,89 @@ def test_a_folder_without_a_whole_manifest_is_no_store(directory, content):
     assert "delete" not in str(error.value)  # It may be anybody's.
 
 
-@pytest.mark.parametrize("changes", [{"arrays": {}}, {"versions": {"jax": "9"}}])
-def test_a_store_is_known_by_its_arrays(directory, tmp_path, changes):
-    before = store.hash_store(directory)
+def _change_manifest(directory, **changes):
     path = os.path.join(directory, "manifest.json")
     with open(path, encoding="utf-8") as file:
         manifest = json.load(file)
     files.write_json(path, manifest | changes)
+
+
+def _arrays(**changes):
+    """What the manifest says of the arrays, but for changes."""
+    arrays = {
+        name: {"shape": list(x.shape), "dtype": _DTYPES[name]}
+        for name, x in _history().arrays.items()
+    }
+    return {name: entry | changes.get(name, {}) for name, entry in arrays.items()}
+
+
+def _read_one(directory):
+    store.Store(directory, _ORIGIN).read_histories(np.array([1]), np.array([2]))
+
+
+@pytest.mark.parametrize("read", [lambda d: store.read_store(d, _ORIGIN), _read_one])
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"reward": {"dtype": "float64"}}, [3, 4, 1351]),
+        ({"obs": {"shape": [3, 4, 50, 1]}}, [3, 4, 1101]),
+        ({"obs": {"shape": [3, 4, 50, 2**62]}}, [3, 4, 50 * 2**62 + 1051]),
+        ({name: {"shape": [3, 2, 50]} for name in _DTYPES}, [3, 2, 650]),
+    ],
+)
+def test_arrays_that_are_not_as_large_as_records_are_refused(directory, read, changes, wanted):
+    _change_manifest(directory, arrays=_arrays(**changes))
+    with pytest.raises(ConfigError) as error:
+        read(directory)
+    message = f"{directory}/records: is damaged: is uint8 [3, 4, 1151]; must be uint8 {wanted} by"
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arrays": {}}, "'arrays' are of 0 numbers of tasks and streams"),
+        ({"arrays": _arrays(length={"shape": [3, 5]})}, "'arrays' are of 2 numbers"),
+        ({"arrays": _arrays(length={"shape": [3]})}, "length: is no array of histories"),
+        ({"arrays": _arrays(obs={"shape": [3, 4, 50.0]})}, "obs: is no array of histories"),
+        ({"arrays": _arrays(obs={"shape": [3, 4, -50]})}, "obs: is no array of histories"),
+        ({"arrays": _arrays(obs={"shape": [3, 4] + [10**9] * 999})}, "obs: is no array"),
+        ({"arrays": _arrays(reward={"dtype": "object"})}, "reward: is no array of histories"),
+        ({"arrays": _arrays(reward={"dtype": ">f4"})}, "reward: is no array of histories"),
+        ({"arrays": _arrays(reward={"dtype": 4})}, "reward: 'dtype' is '4', of a wrong type"),
+        ({"arrays": _arrays() | {"reward": 4}}, "reward: is no JSON object"),
+        ({"sha256": ["c0de"] * 2}, "'sha256' has 2 checksums for 3 tasks"),
+        ({"sha256": {}}, "'sha256' is '{}', of a wrong type"),
+    ],
+)
+def test_a_manifest_of_no_histories_is_refused(directory, changes, message):
+    _change_manifest(directory, **changes)
+    with pytest.raises(ConfigError) as error:
+        store.read_store(directory, _ORIGIN)
+    assert str(error.value).startswith(os.path.join(directory, "manifest.json"))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("changes", [{"sha256": ["c0de"] * 3}, {"versions": {"jax": "9"}}])
+def test_a_store_is_known_by_its_arrays(directory, tmp_path, changes):
+    before = store.hash_store(directory)
+    _change_manifest(directory, **changes)
     assert (store.hash_store(directory) == before) == ("versions" in changes)
     store_writer.write_store(str(tmp_path / "other"), _history(seed=1), _ORIGIN)
     assert store.hash_store(str(tmp_path / "other")) != before
 
 
-def test_another_format_version_is_refused(directory, monkeypatch):
-    monkeypatch.setattr(store, "_VERSION", 1)
+def test_another_format_version_is_refused(directory):
+    _change_manifest(directory, format_version=store_manifest.VERSION - 1)
     with pytest.raises(ConfigError, match="has another format version"):
         store.read_store(directory, _ORIGIN)
 
 
-@pytest.mark.parametrize("fails_at", [1, 4, len(_ARRAYS)])
+@pytest.mark.parametrize("fails_at", [1, 2])
 def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fails_at):
-    path, calls, real_open = str(tmp_path / "histories"), [], store_arrays.open_array
+    path, calls, real_open = str(tmp_path / "histories"), [], store_records.open_records
 
     def open_until_the_disk_is_full(*arguments):
         calls.append(arguments)
@@ -216,7 +293,7 @@ def test_a_store_that_fails_midway_never_gets_its_name(tmp_path, monkeypatch, fa
         return real_open(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_arrays, "open_array", open_until_the_disk_is_full)
+        patch.setattr(store_records, "open_records", open_until_the_disk_is_full)
         with pytest.raises(OSError, match="no space"):
             store_writer.write_store(path, _history(seed=1), _ORIGIN)
     assert os.listdir(tmp_path) == []
@@ -235,7 +312,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
         f"{path}.abc.partial",
     ]
     for folder in (ours, *others):
-        os.makedirs(f"{folder}/obs")
+        os.makedirs(f"{folder}/records")
     with store_writer.making(path):
         store_writer.write_store(path, _history(), _ORIGIN)
     left = {os.path.join(tmp_path, name) for name in os.listdir(tmp_path)}
@@ -312,52 +389,50 @@ def test_an_array_that_the_manifest_does_not_list_is_missed(directory):
 def test_some_tasks_are_read_alone(directory):
     """Damage elsewhere does not matter to them; damage of theirs does."""
     chosen = np.array([0, 2])
-    os.remove(_file_of(directory, "reward", task=1))
+    os.remove(_file_of(directory, task=1))
     read = store.read_store(directory, _ORIGIN, chosen)
-    for name, array in _leaves(_history()).items():
-        np.testing.assert_array_equal(_leaves(read)[name], array[chosen], err_msg=name)
-    with pytest.raises(ConfigError, match="reward: is damaged"):
+    _assert_equal(read, _history(), chosen)
+    with pytest.raises(ConfigError, match="/records: is damaged"):
         store.read_store(directory, _ORIGIN, np.array([0, 1]))
 
 
 def test_single_histories_are_read_in_any_arrangement(directory):
     task, stream = np.array([[0, 2], [2, 1]]), np.array([[3, 0], [3, 3]])
     read = store.Store(directory, _ORIGIN).read_histories(task, stream)
-    for name, array in _leaves(_history()).items():
-        np.testing.assert_array_equal(_leaves(read)[name], array[task, stream], err_msg=name)
+    _assert_equal(read, _history(), (task, stream))
 
 
-@pytest.mark.parametrize("name", _ARRAYS)
-def test_damage_to_a_single_history_is_never_read(directory, name):
+def test_damage_to_a_single_history_is_never_read(directory):
     """A flipped bit in each part of a file spoils the history that it belongs to, or the file."""
-    opened, detected = store.Store(directory, _ORIGIN), 0
-    path = _file_of(directory, name, task=0)
-    for position in np.linspace(0, 1, 9):
+    opened, path, detected = store.Store(directory, _ORIGIN), _file_of(directory, task=0), []
+    for position in np.linspace(0, 1, 60):
         _rewrite(path, _flip(position))
+        damaged = []
         for stream in range(4):
             place = np.array([0]), np.array([stream])
             try:
-                read = opened.read_histories(*place)
+                _assert_equal(opened.read_histories(*place), _history(), place)
             except ConfigError as error:
-                assert f"{name}: is damaged" in str(error)
-                detected += 1
-            else:
-                np.testing.assert_array_equal(_leaves(read)[name], _leaves(_history())[name][place])
+                assert str(error).startswith(f"{directory}/records: is damaged; ")
+                damaged.append(stream)
         _rewrite(path, _flip(position))
-    assert detected >= 9
+        detected.append(tuple(damaged))
+    assert set(detected) == {(0,), (1,), (2,), (3,), (0, 1, 2, 3)}
 
 
 def test_missing_histories_are_not_read_as_zeros(directory):
-    os.remove(_file_of(directory, "reward", task=1))
-    with pytest.raises(ConfigError, match="reward: is damaged"):
+    os.remove(_file_of(directory, task=1))
+    with pytest.raises(ConfigError, match="/records: is damaged"):
         store.Store(directory, _ORIGIN).read_histories(np.array([1]), np.array([0]))
 
 
 def test_a_store_is_read_at_an_address(directory):
     address = f"file://{directory}"
-    assert store.is_address(address)
+    assert store_manifest.is_address(address)
     assert store.hash_store(address) == store.hash_store(directory)
     read = store.read_store(address, _ORIGIN)
-    np.testing.assert_array_equal(read.transition.obs, _history().transition.obs)
+    _assert_equal(read, _history())
+    place = np.array([2]), np.array([1])
+    _assert_equal(store.Store(address, _ORIGIN).read_histories(*place), _history(), place)
     with pytest.raises(ConfigError, match="is not a store of histories"):
         store.read_store(f"{address}-elsewhere", _ORIGIN)

@@ -84,10 +84,10 @@ def test_a_damaged_history_ends_the_training_in_one_line(config):
     streamed = override(config, data={"streamed": True, "dir": "histories"})
     mesh, key = sharding.make_mesh(), make_keys(config).steps
     load_data(streamed, mesh, key)
-    for path in pathlib.Path("histories", "reward").rglob("*"):
+    for path in pathlib.Path("histories", "records").rglob("*"):
         if path.is_file() and path.name != "zarr.json":
             content = bytearray(path.read_bytes())
             content[len(content) // 3] ^= 1
             path.write_bytes(content)
-    with pytest.raises(ConfigError, match="histories/reward: is damaged"):
+    with pytest.raises(ConfigError, match="histories/records: is damaged"):
         load_data(streamed, mesh, key).train(0)
