@@ -174,6 +174,20 @@ MUTATIONS = (
         ("tests/histories/test_store.py",),
     ),
     Mutation(
+        "records of another size are read",
+        "compad_jax/histories/store.py",
+        "found == wanted,",
+        "True,",
+        ("tests/histories/test_store.py",),
+    ),
+    Mutation(
+        "two arrays stand in the same bytes of a record",
+        "compad_jax/histories/store_records.py",
+        "start, end = end, end + layout.num_bytes",
+        "start, end = end - (end > 0), end - (end > 0) + layout.num_bytes",
+        ("tests/histories/test_store.py",),
+    ),
+    Mutation(
         "uniform targets are learned",
         "compad_jax/histories/sampler.py",
         "is_target = mask & dataset.is_target[row, now]",

@@ -218,11 +218,15 @@ def _arrays(**changes):
     return {name: entry | changes.get(name, {}) for name, entry in arrays.items()}
 
 
+def _read_all(directory):
+    store.read_store(directory, _ORIGIN)
+
+
 def _read_one(directory):
     store.Store(directory, _ORIGIN).read_histories(np.array([1]), np.array([2]))
 
 
-@pytest.mark.parametrize("read", [lambda d: store.read_store(d, _ORIGIN), _read_one])
+@pytest.mark.parametrize("read", [_read_all, _read_one])
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
