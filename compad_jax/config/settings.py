@@ -98,9 +98,9 @@ class MbieEbConfig(NoiseConfig):
 class StagedSearchConfig(NoiseConfig):
     """Search of a known map for places that pay, one after the other."""
 
-    # With nothing left to earn in an episode: it acts at random, which is not imitated, or stays
-    # where it is, which is. A student of the first does there what no history shows it.
-    idle: Annotated[str, Choice(("random", "stay"))] = "random"
+    # With nothing left to earn in an episode: it acts at random, which is not imitated, or visits
+    # the places that paid again, which is. A student of the first does what no history shows it.
+    idle: Annotated[str, Choice(("random", "revisit"))] = "random"
 
 
 @dataclasses.dataclass(frozen=True)

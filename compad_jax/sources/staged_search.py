@@ -2,9 +2,9 @@
 
 It knows the map and not where rewards lie. In each stage of an episode, which a reward ends, it
 goes to the place that paid in this stage before; while that is unknown, to the nearest place that
-it has not entered yet in this stage, in any episode. With nothing left to earn it acts at random or
-stays, as `idle` says. A learner that has entered every place in a stage and was never paid there
-searches anew.
+it has not entered yet in this stage, in any episode. With nothing left to earn it acts at random,
+or visits the places that paid again, in their order (`idle`). A learner that has entered every
+place in a stage and was never paid there searches anew.
 
 Where the task decides which action is which move, the learner finds out: it takes an action for
 the best move that it may be, and rules out the moves that would have led elsewhere.
@@ -32,7 +32,8 @@ class _Knowledge(NamedTuple):
 
     visited: jax.Array  # bool [R, stages, places], since the search of the stage began.
     payer: jax.Array  # int [R, stages], the place that pays, or _UNKNOWN.
-    stage: jax.Array  # int [R], rewards of this episode; from `stages` on nothing is left.
+    # int [R], rewards of this episode; and, when nothing is left to earn, places visited again.
+    stage: jax.Array
     paid: jax.Array  # int [R], the first stages, so many, whose rewards count in this episode.
     may_be: jax.Array  # bool [R, A, moves], which move each action may be.
 
@@ -58,19 +59,17 @@ def make_staged_search(
     def policy_fn(
         known: _Knowledge, episode: protocol.EpisodeState, inputs: tuple[jax.Array, jax.Array]
     ) -> jax.Array:
-        here = jax.nn.one_hot(known.stage, num_stages, dtype=bool)  # [R, stages]
+        here = jax.nn.one_hot(known.stage % num_stages, num_stages, dtype=bool)  # [R, stages]
         visited = (known.visited & here[..., None]).any(1)
         payer = jnp.where(here, known.payer, _UNKNOWN).max(1)[:, None]
         wanted = jnp.where(payer == _UNKNOWN, ~visited, payer == jnp.arange(num_places))
-        place, done = place_of(episode.env_state), (known.stage >= num_stages)[:, None]
-        wanted = jnp.where(done, place[:, None] == jnp.arange(num_places), wanted)
-        distance = steps_to_enter[place]  # [R, moves, places]
+        distance = steps_to_enter[place_of(episode.env_state)]  # [R, moves, places]
         nearest = jnp.where(wanted[:, None], distance, num_places + 1).min(-1)
         hoped = jnp.where(known.may_be, nearest[:, None], num_places + 2).min(-1)  # [R, A]
         best = jax.nn.one_hot(hoped.argmin(-1), num_actions)
         log_probs = mix_in_random_actions(best, inputs[0])
-        acts_at_random = done & (config.idle == "random")
-        return jnp.where(acts_at_random, -jnp.log(float(num_actions)), log_probs)
+        is_idle = (known.stage >= num_stages) & (config.idle == "random")
+        return jnp.where(is_idle[:, None], -jnp.log(float(num_actions)), log_probs)
 
     def learn_fn(
         known: _Knowledge,
@@ -83,14 +82,15 @@ def make_staged_search(
         reward = jnp.where(known.stage < paid, timestep.reward, 0.0)
         earned = (reward > 0)[:, None]
         place = place_of(timestep.next_env_state)
-        here = jax.nn.one_hot(known.stage, num_stages, dtype=bool)
+        here = jax.nn.one_hot(known.stage % num_stages, num_stages, dtype=bool)
         entered = place[:, None] == jnp.arange(num_places)
         visited = known.visited | (here[..., None] & entered[:, None])
         payer = jnp.where(here & earned, place[:, None], known.payer)
         within_reach = steps_to_enter[place].min(1) <= num_places
         left = (within_reach[:, None] & ~visited).any(-1)
         in_vain = here & ~left & (payer == _UNKNOWN)
-        stage = known.stage if endless else known.stage + earned[:, 0]
+        again = (known.stage >= num_stages) & (here & (known.payer == place[:, None])).any(1)
+        stage = known.stage if endless else known.stage + (earned[:, 0] | again)
         stage = jnp.where(timestep.done, 0, stage)
         led_there = next_places[place_of(episode.env_state)] == place[:, None]  # [R, moves]
         may_be = rule_out(known.may_be, timestep.action, led_there)

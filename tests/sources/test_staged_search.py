@@ -41,6 +41,7 @@ class OracleLearner:
         self.visited = collections.defaultdict(set)
         self.payer = {}
         self.stage = 0
+        self.tour = None  # The next stage whose place is visited again.
         self.idle = idle
 
     def _distances(self, start):
@@ -55,11 +56,12 @@ class OracleLearner:
 
     def best(self, place):
         """The action without noise, or None where all are equally likely."""
-        targets = {self.payer[self.stage]} if self.stage in self.payer else None
-        if self.stage == self.num_stages:
+        if self.tour is not None:
             if self.idle == "random":
                 return None
-            targets = {place}
+            targets = {self.payer[self.tour]}
+        else:
+            targets = {self.payer[self.stage]} if self.stage in self.payer else None
         lengths = []
         for after in self.next_places[place]:
             reach = self._distances(after)
@@ -77,15 +79,18 @@ class OracleLearner:
         for n, moves in enumerate(self.may_be):
             if n not in sure:
                 moves -= set(sure.values())
+        if self.tour is not None:
+            self.tour = (self.tour + (place == self.payer[self.tour])) % self.num_stages
         self.visited[stage].add(place)
         if reward:
             self.payer[stage] = place
             self.stage += self.num_stages is not None
+            self.tour = 0 if self.stage == self.num_stages else None
         within_reach = set().union(*map(self._distances, self.next_places[place]))
         if within_reach <= self.visited[stage] and stage not in self.payer:
             self.visited[stage] = set()
         if done:
-            self.stage = 0
+            self.stage, self.tour = 0, None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +128,7 @@ def _place_of(env, obs):
     [
         (DarkGoals(3, 12), _QUIET, 120),
         (DarkGoals(2, 5, "random"), StagedSearchConfig(random_action_rate=0.5), 60),
-        (DarkGoals(3, 12), StagedSearchConfig(random_action_rate=0.3, idle="stay"), 120),
+        (DarkGoals(3, 12), StagedSearchConfig(random_action_rate=0.3, idle="revisit"), 120),
         (DarkGoals(3, 9, "corner"), StagedSearchConfig(late_reward_ratio=0.7), 150),
         (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
         (DarkRoom(3, 6, "random"), StagedSearchConfig(late_reward_ratio=1.0), 90),
@@ -164,13 +169,14 @@ def test_policy_equals_the_oracle(env, config, num_steps):
     assert (True in kinds) == (env.num_stages is not None and config.idle == "random")
 
 
-def test_an_idle_learner_stays_where_the_last_reward_was():
-    env, config = DarkGoals(3, 12), dataclasses.replace(_QUIET, idle="stay")
-    steps = _learn(env, config, tasks_of(env), 1, 120).transition
-    earned = np.cumsum(steps.reward.reshape(-1, 10, 12), -1)
-    is_idle = (earned - steps.reward.reshape(earned.shape) == 2).reshape(steps.reward.shape)
-    assert is_idle.mean() > 0.3
-    np.testing.assert_array_equal(steps.obs[is_idle], steps.next_obs[is_idle])
+def test_an_idle_learner_goes_round_by_the_places_that_paid():
+    env, config = DarkGoals(3, 12), dataclasses.replace(_QUIET, idle="revisit")
+    steps = _learn(env, config, np.array([[[0, 0], [2, 1]]]), 1, 120).transition
+    places = steps.next_obs[0, 0, -12:].tolist()
+    assert steps.reward[0, 0, -12:].sum() == 2
+    # Two steps to the first goal and three to the second one; then there and back again.
+    assert [t for t, place in enumerate(places) if place == [0, 0]] == [1, 7]
+    assert [t for t, place in enumerate(places) if place == [2, 1]] == [4, 10]
 
 
 def test_actions_follow_the_recorded_policy():
