@@ -98,9 +98,10 @@ class MbieEbConfig(NoiseConfig):
 class StagedSearchConfig(NoiseConfig):
     """Search of a known map for places that pay, one after the other."""
 
-    # With nothing left to earn in an episode: it acts at random, which is not imitated, or visits
-    # the places that paid again, which is. A student of the first does what no history shows it.
-    idle: Annotated[str, Choice(("random", "revisit"))] = "random"
+    # With nothing left to earn in an episode, it draws each action anew; or it follows a habit of
+    # this episode, an action for every place and now and then another one. Neither is imitated: a
+    # student acts there by habits of its own, which may hurt a memory that never saw any.
+    idle: Annotated[str, Choice(("random", "habit"))] = "random"
 
 
 @dataclasses.dataclass(frozen=True)

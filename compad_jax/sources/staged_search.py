@@ -2,9 +2,9 @@
 
 It knows the map and not where rewards lie. In each stage of an episode, which a reward ends, it
 goes to the place that paid in this stage before; while that is unknown, to the nearest place that
-it has not entered yet in this stage, in any episode. With nothing left to earn it acts at random,
-or visits the places that paid again, in their order (`idle`). A learner that has entered every
-place in a stage and was never paid there searches anew.
+it has not entered yet in this stage, in any episode. A learner that has entered every place in a
+stage and was never paid there searches anew. With nothing left to earn any action is as good as
+another, and none is imitated: it draws each anew, or has habits (`idle`).
 
 Where the task decides which action is which move, the learner finds out: it takes an action for
 the best move that it may be, and rules out the moves that would have led elsewhere.
@@ -21,7 +21,7 @@ import numpy as np
 from compad_jax.config import ConfigError, StagedSearchConfig
 from compad_jax.envs import protocol
 from compad_jax.sources.noise import mix_in_random_actions, noise_inputs
-from compad_jax.sources.streams import run_streams
+from compad_jax.sources.streams import HoldFn, run_streams
 from compad_jax.types import History
 
 _UNKNOWN = -1
@@ -32,10 +32,10 @@ class _Knowledge(NamedTuple):
 
     visited: jax.Array  # bool [R, stages, places], since the search of the stage began.
     payer: jax.Array  # int [R, stages], the place that pays, or _UNKNOWN.
-    # int [R], rewards of this episode; and, when nothing is left to earn, places visited again.
-    stage: jax.Array
+    stage: jax.Array  # int [R], rewards of this episode; from `stages` on nothing is left.
     paid: jax.Array  # int [R], the first stages, so many, whose rewards count in this episode.
     may_be: jax.Array  # bool [R, A, moves], which move each action may be.
+    episode: jax.Array  # int [R], its number.
 
 
 def make_staged_search(
@@ -59,7 +59,7 @@ def make_staged_search(
     def policy_fn(
         known: _Knowledge, episode: protocol.EpisodeState, inputs: tuple[jax.Array, jax.Array]
     ) -> jax.Array:
-        here = jax.nn.one_hot(known.stage % num_stages, num_stages, dtype=bool)  # [R, stages]
+        here = jax.nn.one_hot(known.stage, num_stages, dtype=bool)  # [R, stages]
         visited = (known.visited & here[..., None]).any(1)
         payer = jnp.where(here, known.payer, _UNKNOWN).max(1)[:, None]
         wanted = jnp.where(payer == _UNKNOWN, ~visited, payer == jnp.arange(num_places))
@@ -68,7 +68,7 @@ def make_staged_search(
         hoped = jnp.where(known.may_be, nearest[:, None], num_places + 2).min(-1)  # [R, A]
         best = jax.nn.one_hot(hoped.argmin(-1), num_actions)
         log_probs = mix_in_random_actions(best, inputs[0])
-        is_idle = (known.stage >= num_stages) & (config.idle == "random")
+        is_idle = known.stage >= num_stages
         return jnp.where(is_idle[:, None], -jnp.log(float(num_actions)), log_probs)
 
     def learn_fn(
@@ -82,19 +82,32 @@ def make_staged_search(
         reward = jnp.where(known.stage < paid, timestep.reward, 0.0)
         earned = (reward > 0)[:, None]
         place = place_of(timestep.next_env_state)
-        here = jax.nn.one_hot(known.stage % num_stages, num_stages, dtype=bool)
+        here = jax.nn.one_hot(known.stage, num_stages, dtype=bool)
         entered = place[:, None] == jnp.arange(num_places)
         visited = known.visited | (here[..., None] & entered[:, None])
         payer = jnp.where(here & earned, place[:, None], known.payer)
         within_reach = steps_to_enter[place].min(1) <= num_places
         left = (within_reach[:, None] & ~visited).any(-1)
         in_vain = here & ~left & (payer == _UNKNOWN)
-        again = (known.stage >= num_stages) & (here & (known.payer == place[:, None])).any(1)
-        stage = known.stage if endless else known.stage + (earned[:, 0] | again)
+        stage = known.stage if endless else known.stage + earned[:, 0]
         stage = jnp.where(timestep.done, 0, stage)
         led_there = next_places[place_of(episode.env_state)] == place[:, None]  # [R, moves]
         may_be = rule_out(known.may_be, timestep.action, led_there)
-        return _Knowledge(visited & ~in_vain[..., None], payer, stage, paid, may_be), reward
+        number = known.episode + timestep.done
+        return _Knowledge(visited & ~in_vain[..., None], payer, stage, paid, may_be, number), reward
+
+    def follow_habits(key: jax.Array) -> HoldFn:
+        num_episodes = num_steps // env.spec.horizon + 1  # If there are more, habits come again.
+        habits = jax.random.uniform(key, (num_episodes, num_streams, num_places + 1))
+
+        def hold(known: _Knowledge, episode: protocol.EpisodeState, noise: jax.Array) -> jax.Array:
+            streams = jnp.arange(num_streams)
+            own = habits[known.episode % num_episodes, streams]
+            of_place, share_anew = own[streams, place_of(episode.env_state)], own[:, -1]
+            held = jnp.where(noise < share_anew, noise / share_anew, of_place)
+            return jnp.where(known.stage >= num_stages, held, noise)
+
+        return hold
 
     def learn(key: jax.Array, task: Any) -> History:
         known = _Knowledge(
@@ -103,10 +116,15 @@ def make_staged_search(
             stage=jnp.zeros(num_streams, jnp.int32),
             paid=jnp.zeros(num_streams, jnp.int32),
             may_be=jnp.broadcast_to(first_belief, (num_streams, *first_belief.shape)),
+            episode=jnp.zeros(num_streams, jnp.int32),
         )
         rates, is_paid = noise_inputs(config, num_streams, num_steps)
         inputs = rates, paid_stages(is_paid, num_stages)
-        sizes = {"num_streams": num_streams, "num_steps": num_steps}
+        hold_fn = None
+        if config.idle == "habit":
+            habit_key, key = jax.random.split(key)
+            hold_fn = follow_habits(habit_key)
+        sizes = {"num_streams": num_streams, "num_steps": num_steps, "hold_fn": hold_fn}
         return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
 
     return learn

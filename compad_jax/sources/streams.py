@@ -12,6 +12,8 @@ from compad_jax.types import History, Transition
 
 # (what the R learners know, where their episodes stand, inputs) -> log-probabilities [R, A]
 PolicyFn = Callable[[Any, protocol.EpisodeState, Any], jax.Array]
+# (what they know, where their episodes stand, uniform numbers [R]) -> the numbers to draw by [R]
+HoldFn = Callable[[Any, protocol.EpisodeState, jax.Array], jax.Array]
 # (what they know, where they stood, the time step, inputs) -> (what they know now, reward [R])
 LearnFn = Callable[[Any, protocol.EpisodeState, protocol.TimeStep, Any], tuple[Any, jax.Array]]
 
@@ -27,6 +29,7 @@ def run_streams(
     *,
     num_streams: int,
     num_steps: int,
+    hold_fn: HoldFn | None = None,
 ) -> History:
     """Lets R learners act in one task, each learning from every step of its own.
 
@@ -40,6 +43,8 @@ def run_streams(
         inputs: of each step, any pytree [T, ...].
         num_streams: R.
         num_steps: T.
+        hold_fn: by which numbers actions are drawn, where they do not all depend on chance alone;
+            None: by new ones at every step.
 
     Returns:
         Histories [R, T].
@@ -52,6 +57,7 @@ def run_streams(
     def act(carry: Any, step_inputs: Any) -> tuple[Any, History]:
         (knowledge, episode, obs), (noise, key, inputs) = carry, step_inputs
         log_probs = policy_fn(knowledge, episode, inputs)
+        noise = hold_fn(knowledge, episode, noise) if hold_fn else noise
         action = draw_action(noise, log_probs)
         timestep = step(jax.random.split(key, num_streams), episode, action)
         knowledge, reward = learn_fn(knowledge, episode, timestep, inputs)

@@ -33,7 +33,7 @@ def _learn(env, config, tasks, num_streams, num_steps, seed=0):
 class OracleLearner:
     """The algorithm, one learner, by breadth-first search; shares no code with the source."""
 
-    def __init__(self, next_places, num_stages, idle, knows_moves=True):
+    def __init__(self, next_places, num_stages, knows_moves=True):
         num_moves = next_places.shape[1]
         moves = set(range(num_moves))
         self.may_be = [{n} if knows_moves else moves.copy() for n in range(num_moves)]
@@ -41,8 +41,6 @@ class OracleLearner:
         self.visited = collections.defaultdict(set)
         self.payer = {}
         self.stage = 0
-        self.tour = None  # The next stage whose place is visited again.
-        self.idle = idle
 
     def _distances(self, start):
         distances, queue = {start: 0}, collections.deque([start])
@@ -56,12 +54,9 @@ class OracleLearner:
 
     def best(self, place):
         """The action without noise, or None where all are equally likely."""
-        if self.tour is not None:
-            if self.idle == "random":
-                return None
-            targets = {self.payer[self.tour]}
-        else:
-            targets = {self.payer[self.stage]} if self.stage in self.payer else None
+        if self.stage == self.num_stages:
+            return None
+        targets = {self.payer[self.stage]} if self.stage in self.payer else None
         lengths = []
         for after in self.next_places[place]:
             reach = self._distances(after)
@@ -79,18 +74,15 @@ class OracleLearner:
         for n, moves in enumerate(self.may_be):
             if n not in sure:
                 moves -= set(sure.values())
-        if self.tour is not None:
-            self.tour = (self.tour + (place == self.payer[self.tour])) % self.num_stages
         self.visited[stage].add(place)
         if reward:
             self.payer[stage] = place
             self.stage += self.num_stages is not None
-            self.tour = 0 if self.stage == self.num_stages else None
         within_reach = set().union(*map(self._distances, self.next_places[place]))
         if within_reach <= self.visited[stage] and stage not in self.payer:
             self.visited[stage] = set()
         if done:
-            self.stage, self.tour = 0, None
+            self.stage = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +120,7 @@ def _place_of(env, obs):
     [
         (DarkGoals(3, 12), _QUIET, 120),
         (DarkGoals(2, 5, "random"), StagedSearchConfig(random_action_rate=0.5), 60),
-        (DarkGoals(3, 12), StagedSearchConfig(random_action_rate=0.3, idle="revisit"), 120),
+        (DarkGoals(3, 12), StagedSearchConfig(random_action_rate=0.3, idle="habit"), 120),
         (DarkGoals(3, 9, "corner"), StagedSearchConfig(late_reward_ratio=0.7), 150),
         (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
         (DarkRoom(3, 6, "random"), StagedSearchConfig(late_reward_ratio=1.0), 90),
@@ -146,7 +138,7 @@ def test_policy_equals_the_oracle(env, config, num_steps):
     kinds = set()
     for g, r in np.ndindex(len(indices), 3):
         knows_moves = not isinstance(env, DarkRoomPermuted)
-        learner = OracleLearner(env.next_places(), env.num_stages, config.idle, knows_moves)
+        learner = OracleLearner(env.next_places(), env.num_stages, knows_moves)
         for t in range(num_steps):
             before = int(_place_of(env, obs[g, r, t]))
             best = learner.best(before)
@@ -166,17 +158,30 @@ def test_policy_equals_the_oracle(env, config, num_steps):
             learner.learn(before, action[g, r, t], place, reward[g, r, t], done[g, r, t])
             kinds.add(best is None)
     assert False in kinds
-    assert (True in kinds) == (env.num_stages is not None and config.idle == "random")
+    assert (True in kinds) == (env.num_stages is not None)
 
 
-def test_an_idle_learner_goes_round_by_the_places_that_paid():
-    env, config = DarkGoals(3, 12), dataclasses.replace(_QUIET, idle="revisit")
-    steps = _learn(env, config, np.array([[[0, 0], [2, 1]]]), 1, 120).transition
-    places = steps.next_obs[0, 0, -12:].tolist()
-    assert steps.reward[0, 0, -12:].sum() == 2
-    # Two steps to the first goal and three to the second one; then there and back again.
-    assert [t for t, place in enumerate(places) if place == [0, 0]] == [1, 7]
-    assert [t for t, place in enumerate(places) if place == [2, 1]] == [4, 10]
+def test_habits_are_an_action_a_place_and_new_in_every_episode():
+    env, config = DarkGoals(3, 24), dataclasses.replace(_QUIET, idle="habit")
+    steps = _learn(env, config, tasks_of(env), 4, 240).transition
+    earned = np.cumsum(steps.reward.reshape(-1, 10, 24), -1) - steps.reward.reshape(-1, 10, 24)
+    place = _place_of(env, steps.obs).reshape(earned.shape)
+    action, is_idle = steps.action.reshape(earned.shape), earned == 2
+    shares, first = [], []
+    for where in np.ndindex(is_idle.shape[:2]):
+        taken = collections.defaultdict(list)
+        for p, a in zip(place[where][is_idle[where]], action[where][is_idle[where]], strict=True):
+            taken[p].append(a)
+        often = [np.bincount(x).max() / len(x) for x in taken.values() if len(x) > 4]
+        shares += often
+        first += [(*where[:1], p, x[0]) for p, x in taken.items()]
+    # Of uniform shares that are drawn anew, one in five of which is the same action again.
+    assert 0.5 < np.mean(shares) < 0.75
+    assert min(shares) < 0.4
+    assert max(shares) == 1
+    # Over the episodes, every action is as likely in every place.
+    counts = np.bincount([a for _, _, a in first], minlength=5) / len(first)
+    np.testing.assert_allclose(counts, 0.2, atol=0.04)
 
 
 def test_actions_follow_the_recorded_policy():
