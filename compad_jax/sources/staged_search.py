@@ -124,8 +124,8 @@ def make_staged_search(
         if config.idle == "habit":
             habit_key, key = jax.random.split(key)
             hold_fn = follow_habits(habit_key)
-        sizes = {"num_streams": num_streams, "num_steps": num_steps, "hold_fn": hold_fn}
-        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
+        sizes = {"num_streams": num_streams, "num_steps": num_steps}
+        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, hold_fn, **sizes)
 
     return learn
 

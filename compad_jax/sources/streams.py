@@ -26,10 +26,11 @@ def run_streams(
     learn_fn: LearnFn,
     knowledge: Any,
     inputs: Any,
+    hold_fn: HoldFn | None = None,
+    /,
     *,
     num_streams: int,
     num_steps: int,
-    hold_fn: HoldFn | None = None,
 ) -> History:
     """Lets R learners act in one task, each learning from every step of its own.
 
@@ -41,10 +42,9 @@ def run_streams(
         learn_fn: what they learn; the reward that it returns, as the learner sees it, is recorded.
         knowledge: what they know at first, any pytree.
         inputs: of each step, any pytree [T, ...].
+        hold_fn: by which numbers actions are drawn; None: by new ones at every step.
         num_streams: R.
         num_steps: T.
-        hold_fn: by which numbers actions are drawn, where they do not all depend on chance alone;
-            None: by new ones at every step.
 
     Returns:
         Histories [R, T].
