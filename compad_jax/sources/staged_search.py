@@ -96,19 +96,6 @@ def make_staged_search(
         number = known.episode + timestep.done
         return _Knowledge(visited & ~in_vain[..., None], payer, stage, paid, may_be, number), reward
 
-    def follow_habits(key: jax.Array) -> HoldFn:
-        num_episodes = num_steps // env.spec.horizon + 1  # If there are more, habits come again.
-        habits = jax.random.uniform(key, (num_episodes, num_streams, num_places + 1))
-
-        def hold(known: _Knowledge, episode: protocol.EpisodeState, noise: jax.Array) -> jax.Array:
-            streams = jnp.arange(num_streams)
-            own = habits[known.episode % num_episodes, streams]
-            of_place, share_anew = own[streams, place_of(episode.env_state)], own[:, -1]
-            held = jnp.where(noise < share_anew, noise / share_anew, of_place)
-            return jnp.where(known.stage >= num_stages, held, noise)
-
-        return hold
-
     def learn(key: jax.Array, task: Any) -> History:
         known = _Knowledge(
             visited=jnp.zeros((num_streams, num_stages, num_places), bool),
@@ -123,11 +110,29 @@ def make_staged_search(
         hold_fn = None
         if config.idle == "habit":
             habit_key, key = jax.random.split(key)
-            hold_fn = follow_habits(habit_key)
+            hold_fn = _make_habits(habit_key, env, num_stages, num_streams, num_steps)
         sizes = {"num_streams": num_streams, "num_steps": num_steps}
         return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, hold_fn, **sizes)
 
     return learn
+
+
+def _make_habits(
+    key: jax.Array, env: Any, num_stages: int, num_streams: int, num_steps: int
+) -> HoldFn:
+    """Numbers that idle learners draw by: one a place and episode, and new ones now and then."""
+    num_episodes = num_steps // env.spec.horizon + 1  # If there are more, habits come again.
+    shape = num_episodes, num_streams, len(env.next_places()) + 1
+    habits, streams = jax.random.uniform(key, shape), jnp.arange(num_streams)
+
+    def hold(known: _Knowledge, episode: protocol.EpisodeState, noise: jax.Array) -> jax.Array:
+        own = habits[known.episode % num_episodes, streams]
+        of_place = own[streams, jax.vmap(env.place)(episode.env_state)]
+        share_anew = own[:, -1]
+        held = jnp.where(noise < share_anew, noise / share_anew, of_place)
+        return jnp.where(known.stage >= num_stages, held, noise)
+
+    return hold
 
 
 def paid_stages(is_paid: jax.Array, num_stages: int) -> jax.Array:
