@@ -9,6 +9,10 @@ import pytest
 from compad_jax.config.checks import ConfigError
 from experiments import docs_tables, evaluation_tables
 
+_PACKAGE = "compad_jax"
+_PROSE = ("docs/tutorial.md", "docs/own_histories.md")
+_MADE = ("runs/", "data/", "eval/")  # What programs make.
+
 
 @pytest.fixture
 def summaries():
@@ -189,4 +193,23 @@ def test_what_a_page_links_to_exists(page):
         targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read())
     assert targets
     missing = [t for t in targets if not os.path.exists(os.path.join(os.path.dirname(page), t))]
+    assert missing == []
+
+
+_FILE = re.compile(r"`(?:compad_jax/)?((?:\w+/)+\w+\.\w+)`")
+
+
+@pytest.mark.parametrize("page", sorted({*docs_tables.PAGES, *_PROSE}))
+def test_files_that_a_page_names_exist(page):
+    """Files of the package are named from its root, or from that of the repository."""
+    with open(page, encoding="utf-8") as file:
+        named = _FILE.findall(file.read())
+    known = {name.partition("/")[0] for name in named} & {*os.listdir("."), *os.listdir(_PACKAGE)}
+    missing = [
+        name
+        for name in named
+        if name.partition("/")[0] in known
+        and not any(os.path.exists(os.path.join(root, name)) for root in (".", _PACKAGE))
+        and not name.startswith(_MADE)
+    ]
     assert missing == []
