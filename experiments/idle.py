@@ -2,9 +2,10 @@
 
     python -m experiments.idle runs/dark_goals --results results/idle
 
-Its teachers acted at random then, and nobody imitated it. So what an agent does there was never
-trained, and what it sees there may be in no history. It plays as it is, and once more with the
-environment acting at random in its place from the last reward of each episode to the end of it.
+A teacher then acts at random, or by habits (`source.staged_search.idle`), and nobody imitates it.
+So what an agent does there was never trained, and what it sees there may be in no history. It
+plays as it is, and once more with the environment acting at random in its place from the last
+reward of each episode to the end of it.
 Shipped agents and run directories whose episodes can have nothing left to earn.
 """
 

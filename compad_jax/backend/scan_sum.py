@@ -41,6 +41,7 @@ def scan_sum(
         gradient flows.
     """
     terms = (term,) if callable(term) else tuple(term)
+    assert len(terms) == 1 or which is not None
     total, others = _scan_sum(
         tuple(map(_without_carry, terms)), params, items, (constants, which), None
     )

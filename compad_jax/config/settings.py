@@ -98,9 +98,9 @@ class MbieEbConfig(NoiseConfig):
 class StagedSearchConfig(NoiseConfig):
     """Search of a known map for places that pay, one after the other."""
 
-    # With nothing left to earn in an episode, it draws each action anew; or it follows a habit of
-    # this episode, an action for every place and now and then another one. Neither is imitated: a
-    # student acts there by habits of its own, which may hurt a memory that never saw any.
+    # How it acts with nothing left to earn in an episode, which is not imitated. random: it draws
+    # each action anew; habit: it has an action for every place in this episode, and now and then
+    # takes another one. A student has habits there, and may lose its memory if it never saw any.
     idle: Annotated[str, Choice(("random", "habit"))] = "random"
 
 

@@ -24,7 +24,8 @@ from compad_jax.histories.store import (
     store_directory,
     store_settings,
 )
-from compad_jax.histories.store_manifest import Origin, is_address
+from compad_jax.histories.store_manifest import Origin
+from compad_jax.histories.store_records import is_address
 from compad_jax.histories.store_writer import (
     make_layout,
     only_one_program,
@@ -65,7 +66,7 @@ def load_histories_and_hash(config: Config, tasks: np.ndarray | None = None) -> 
     used = choose_tasks(env.num_tasks, config.env.num_tasks) if tasks is None else tasks
     shape = (len(used), config.source.num_streams, config.source.num_steps)
     mistake = find_mistake(history, env.spec, shape)
-    require(not mistake, f"{directory}/{mistake}; {ADVICE}")
+    require(not mistake, f"{directory}: {mistake}; {ADVICE}")
     return history, store.hash
 
 

@@ -8,7 +8,7 @@ import tensorstore
 
 from compad_jax.backend import files
 from compad_jax.config.checks import ConfigError, one_line, require
-from compad_jax.histories.store_records import ArrayLayout, RecordLayout
+from compad_jax.histories.store_records import ArrayLayout, RecordLayout, is_address
 
 VERSION = 4  # Of the format; stores of another one are refused.
 _NAME = "manifest.json"
@@ -32,11 +32,6 @@ class Manifest(NamedTuple):
     layout: RecordLayout
     sha256: list[str]  # Of each task's records, see `store_records.checksums`.
     versions: dict[str, Any]  # For information only.
-
-
-def is_address(directory: str) -> bool:
-    """Whether a store is not a folder but at an address, as gs://BUCKET/FOLDER."""
-    return "://" in directory
 
 
 def versions() -> dict[str, str]:

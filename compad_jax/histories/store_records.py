@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import chex
 import numpy as np
 import tensorstore
 
@@ -63,9 +64,11 @@ class RecordLayout:
 
     def encode(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """Records, uint8 [N, R, B], of arrays [N, R, T, ...], which are cast to the types here."""
+        assert arrays.keys() == self.arrays.keys()
         leading = arrays[next(iter(self.arrays))].shape[:2]
         records = np.empty((*leading, self.shape[-1]), np.uint8)
         for name, view in self.views(records).items():
+            chex.assert_shape(arrays[name], view.shape)
             view[...] = arrays[name]
         return records
 
@@ -80,13 +83,18 @@ class RecordLayout:
         return {name: np.empty((num_tasks, *x.shape[1:]), x.dtype) for name, x in layouts}
 
 
+def is_address(path: str) -> bool:
+    """Whether a path is not that of a folder but an address, as gs://BUCKET/FOLDER."""
+    return "://" in path
+
+
 def open_records(path: str, shape: Sequence[int] | None = None) -> Any:
     """Opens the `tensorstore.TensorStore` of records; with a shape [G, R, B], creates it.
 
     The path is that of a folder, or an address that TensorStore knows, as gs://BUCKET/FOLDER.
     """
-    is_address = "://" in path
-    place = f"{path}/" if is_address else {"driver": "file", "path": f"{os.path.abspath(path)}/"}
+    folder = {"driver": "file", "path": f"{os.path.abspath(path)}/"}
+    place = f"{path}/" if is_address(path) else folder
     spec: dict[str, Any] = {"driver": "zarr3", "kvstore": place, **_NOTHING_IS_LEFT_OUT}
     if shape is None:
         return tensorstore.open(spec, open=True).result()

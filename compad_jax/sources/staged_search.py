@@ -44,10 +44,14 @@ def make_staged_search(
     """Builds the source: (key, task) -> History [num_streams, num_steps]; `key` is consumed.
 
     Raises:
-        ConfigError: the environment has no map.
+        ConfigError: the environment has no map, or nothing that `idle` could be about.
     """
     if not isinstance(env, protocol.MappedEnv):
         raise ConfigError("source.name='staged_search': needs an environment with a map")
+    if config.idle == "habit" and env.num_stages is None:
+        raise ConfigError(
+            "source.staged_search.idle='habit': needs episodes in which nothing is left to earn"
+        )
     next_places = jnp.asarray(env.next_places())
     steps_to_enter = jnp.asarray(_steps_to_enter(env.next_places()))  # [places, moves, places]
     endless, num_stages = env.num_stages is None, env.num_stages or 1

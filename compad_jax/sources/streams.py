@@ -42,7 +42,8 @@ def run_streams(
         learn_fn: what they learn; the reward that it returns, as the learner sees it, is recorded.
         knowledge: what they know at first, any pytree.
         inputs: of each step, any pytree [T, ...].
-        hold_fn: by which numbers actions are drawn; None: by new ones at every step.
+        hold_fn: by which numbers actions are drawn; None: by new ones at every step. Over episodes
+            each must be uniform, as log-probabilities are recorded as if it were new.
         num_streams: R.
         num_steps: T.
 

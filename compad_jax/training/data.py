@@ -131,7 +131,7 @@ def _read(
     history = store.read_histories(task, stream)
     shape = (*task.shape, config.source.num_steps)
     mistake = find_mistake(history, make_env(config.env).spec, shape)
-    require(not mistake, f"{directory}/{mistake} (of those read for a batch)")
+    require(not mistake, f"{directory}: {mistake} (of those read for a batch)")
     return history
 
 

@@ -13,7 +13,7 @@ from compad_jax.config.checks import require
 from compad_jax.histories.sampler import SegmentPlan, plan_segments
 
 _CPU_POSITIONS = 800  # Latents and tokens of one segment of all windows of a part.
-_CUT_STEP = 8  # Tokens between the lengths that segments are cut to.
+_CUT_STEP, _MOST_CUTS = 8, 10  # Lengths that segments are cut to: tokens between them, at least.
 
 
 class Parts(NamedTuple):
@@ -44,6 +44,8 @@ def plan_parts(config: Config, mesh: Mesh) -> Parts:
         f"{mesh.size} devices has of train.train_batch_size={train.train_batch_size}",
     )
     number = share // size
+    if jax.default_backend() != "cpu":  # It decodes all segments at once, and cuts none.
+        return Parts(number)
     return Parts(number, tuple(_sorting(plan, number)), tuple(_cuts(plan))) if number > 1 else WHOLE
 
 
@@ -77,18 +79,23 @@ def _sorting(plan: SegmentPlan, num_parts: int) -> Iterator[tuple[int, int]]:
 
 
 def _cuts(plan: SegmentPlan) -> range:
-    """From the shortest length to the longest, where lengths differ."""
+    """From the shortest length to the longest, where lengths differ; each is compiled apart."""
     if plan.min_lengths == plan.max_lengths:
         return range(0)
-    first = -(-min(plan.min_lengths) // _CUT_STEP) * _CUT_STEP
-    return range(first, max(plan.max_lengths), _CUT_STEP)
+    shortest, longest = min(plan.min_lengths), max(plan.max_lengths)
+    step = _round_up(max(1, math.ceil((longest - shortest) / _MOST_CUTS)), _CUT_STEP)
+    return range(_round_up(shortest, step), longest, step)
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
 
 
 def split_into_parts(windows: Any, lengths: jax.Array, parts: Parts) -> Any:
     """Arrays of all windows, [B, ...], as arrays of each part, [parts, windows, ...].
 
     `lengths` are those of the windows' segments, int [B, S], by which they may be sorted.
-    Otherwise a part has windows of every device that holds any.
+    If they are not sorted, a part has windows of every device that holds any.
     """
 
     def interleave(x: jax.Array) -> jax.Array:

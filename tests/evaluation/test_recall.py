@@ -5,7 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
+from compad_jax.backend.sharding import split_leading
 from compad_jax.envs import make_env, protocol
 from compad_jax.evaluation.recall import Recall, Reference, make_reference, summarise_recall
 from compad_jax.evaluation.rollout import init_rollout, make_rollout, rollout_step, sit_out
@@ -72,6 +74,24 @@ def test_sitting_out_a_wait_equals_acting_through_it(debug_config, env, changes)
         (tally.episodes, tally.episode.clip(max=4)) for tally in (played.tally, acted.tally)
     )
     chex.assert_trees_all_close(counted, expected, atol=1e-4)
+
+
+def test_a_device_sits_out_waits_while_another_one_acts(debug_config):
+    env, policy, params, start = _start(override(debug_config, env=_ROOM))
+    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,), devices=jax.devices()[:2])
+    shardings = split_leading(start, 6, mesh)
+    outcomes = []
+    for where in (None, shardings):
+        play = make_rollout(policy, env, smoothing=_SMOOTHING, num_steps=150, shardings=where)
+        outcomes.append(play(params, jax.tree.map(jnp.copy, start)))
+    together, apart = outcomes
+    chex.assert_trees_all_equal(*(jax.device_get(x.tally.episodes) for x in outcomes))
+    everywhere = apart.acting.step, apart.acting.window.length, apart.acting.window.num_compressions
+    for number in everywhere:
+        assert len({int(shard.data) for shard in number.addressable_shards}) == 1
+    assert int(apart.acting.step) == int(together.acting.step) == 151
+    waits = jax.vmap(env.is_finished)(apart.episode.env_state).reshape(2, 3).all(1)
+    assert waits.any() and not waits.all()  # In the end only one device does, where chance led.
 
 
 def test_finished_rollouts_keep_nobody_from_sitting_out_a_wait(debug_config):

@@ -432,7 +432,7 @@ def test_missing_histories_are_not_read_as_zeros(directory):
 
 def test_a_store_is_read_at_an_address(directory):
     address = f"file://{directory}"
-    assert store_manifest.is_address(address)
+    assert store_records.is_address(address)
     assert store.hash_store(address) == store.hash_store(directory)
     read = store.read_store(address, _ORIGIN)
     _assert_equal(read, _history())

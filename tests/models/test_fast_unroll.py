@@ -5,6 +5,7 @@ from functools import partial
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from jax.sharding import AxisType, PartitionSpec
@@ -77,6 +78,15 @@ def test_every_rule(debug_config, rule):
 )
 def test_every_layout(debug_config, rule, compress, lengths, cuts):
     _check(*make_rule_model(debug_config, rule, compress), lengths, cuts=cuts)
+
+
+def test_segments_are_decoded_no_further_than_the_next_cut(debug_config):
+    policy, params = make_rule_model(debug_config, "slot_gate", 12)
+    segments, weights = _make_batch(policy, [10, 7, 12, 9])
+    run = partial(unroll_loss, policy, params, segments, _token_loss, weights, all_at_once=False)
+    for cuts, expected in (((), [12, 12, 12, 12]), ((7, 9), [12, 7, 12, 9])):
+        _, (logits, _) = run(cuts=cuts)
+        np.testing.assert_array_equal((logits != 0).any((0, 3)).sum(-1), expected)
 
 
 @pytest.mark.parametrize("all_at_once", [True, False])

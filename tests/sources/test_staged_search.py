@@ -175,7 +175,7 @@ def test_habits_are_an_action_a_place_and_new_in_every_episode():
         often = [np.bincount(x).max() / len(x) for x in taken.values() if len(x) > 4]
         shares += often
         first += [(*where[:1], p, x[0]) for p, x in taken.items()]
-    # Of uniform shares that are drawn anew, one in five of which is the same action again.
+    # The share of new actions is uniform, and one in five of these is the same as before.
     assert 0.5 < np.mean(shares) < 0.75
     assert min(shares) < 0.4
     assert max(shares) == 1
@@ -260,3 +260,9 @@ def test_a_search_in_vain_starts_over():
 def test_an_environment_without_a_map_is_refused():
     with pytest.raises(ConfigError, match=r"^source\.name='staged_search': .* with a map$"):
         make_source(SourceConfig("staged_search"), DelayedBandit())
+
+
+def test_habits_need_episodes_in_which_nothing_is_left():
+    config = SourceConfig("staged_search", staged_search=StagedSearchConfig(idle="habit"))
+    with pytest.raises(ConfigError, match=r"^source\.staged_search\.idle='habit': needs episodes"):
+        make_source(config, DarkRoom())

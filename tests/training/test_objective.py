@@ -55,7 +55,7 @@ def _gradient(policy, segments, params, *, num_devices=1, parts=WHOLE, dropout=T
 @pytest.mark.parametrize(
     ("bptt_depth", "ways"),
     [
-        (0, ((1, Parts(4, ((3, 2), (0, 2)), (2, 4, 9))), (2, Parts(2)))),
+        (0, ((1, Parts(4, ((3, 2), (0, 2)), (2, 4, 9))), (2, Parts(2, ((3, 2),), (4, 9))))),
         pytest.param(2, ((2, Parts(2, ((3, 2),), (4, 9))),), marks=pytest.mark.exhaustive),
         pytest.param(0, ((1, Parts(2)), (2, WHOLE), (2, Parts(4))), marks=pytest.mark.exhaustive),
     ],
@@ -260,6 +260,8 @@ def test_what_differs_most_is_sorted_first(debug_config):
     # Of the last segment, lengths differ by 65, then 32, then 16; of the others by 20.
     expected = Parts(12, ((2, 2), (2, 2), (0, 3)), tuple(range(16, 80, 8)))
     assert plan_parts(config, _mesh(2)) == expected
+    wide = override(config, data={"max_uncompressed_length": 120}, source={"num_steps": 400})
+    assert plan_parts(wide, _mesh(2)).cuts == (16, 32, 48, 64, 80, 96, 112)
     equal = override(config, data={"min_compress_length": 40, "min_uncompressed_length": 80})
     assert plan_parts(equal, _mesh(2)) == Parts(12)
 
