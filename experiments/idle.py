@@ -2,10 +2,9 @@
 
     python -m experiments.idle runs/dark_goals --results results/idle
 
-A teacher then acts at random, or by habits (`source.staged_search.idle`), and nobody imitates it.
-So what an agent does there was never trained, and what it sees there may be in no history. It
-plays as it is, and once more with the environment acting at random in its place from the last
-reward of each episode to the end of it.
+A teacher of the dark rooms then acts at random, and nobody imitates it. So what an agent does there
+was never trained, and what it sees there may be in no history. It plays as it is, and once more
+with the environment acting at random in its place from the last reward of each episode on.
 Shipped agents and run directories whose episodes can have nothing left to earn.
 """
 

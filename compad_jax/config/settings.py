@@ -98,11 +98,6 @@ class MbieEbConfig(NoiseConfig):
 class StagedSearchConfig(NoiseConfig):
     """Search of a known map for places that pay, one after the other."""
 
-    # How it acts with nothing left to earn in an episode, which is not imitated. random: it draws
-    # each action anew; habit: it has an action for every place in this episode, and now and then
-    # takes another one. A student has habits there, and may lose its memory if it never saw any.
-    idle: Annotated[str, Choice(("random", "habit"))] = "random"
-
 
 @dataclasses.dataclass(frozen=True)
 class UcbConfig:

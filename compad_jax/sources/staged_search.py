@@ -2,9 +2,8 @@
 
 It knows the map and not where rewards lie. In each stage of an episode, which a reward ends, it
 goes to the place that paid in this stage before; while that is unknown, to the nearest place that
-it has not entered yet in this stage, in any episode. A learner that has entered every place in a
-stage and was never paid there searches anew. With nothing left to earn any action is as good as
-another, and none is imitated: it draws each anew, or has habits (`idle`).
+it has not entered yet in this stage, in any episode. With nothing left to earn it acts at random.
+A learner that has entered every place in a stage and was never paid there searches anew.
 
 Where the task decides which action is which move, the learner finds out: it takes an action for
 the best move that it may be, and rules out the moves that would have led elsewhere.
@@ -21,7 +20,7 @@ import numpy as np
 from compad_jax.config import ConfigError, StagedSearchConfig
 from compad_jax.envs import protocol
 from compad_jax.sources.noise import mix_in_random_actions, noise_inputs
-from compad_jax.sources.streams import HoldFn, run_streams
+from compad_jax.sources.streams import run_streams
 from compad_jax.types import History
 
 _UNKNOWN = -1
@@ -35,7 +34,6 @@ class _Knowledge(NamedTuple):
     stage: jax.Array  # int [R], rewards of this episode; from `stages` on nothing is left.
     paid: jax.Array  # int [R], the first stages, so many, whose rewards count in this episode.
     may_be: jax.Array  # bool [R, A, moves], which move each action may be.
-    episode: jax.Array  # int [R], its number.
 
 
 def make_staged_search(
@@ -44,14 +42,10 @@ def make_staged_search(
     """Builds the source: (key, task) -> History [num_streams, num_steps]; `key` is consumed.
 
     Raises:
-        ConfigError: the environment has no map, or nothing that `idle` could be about.
+        ConfigError: the environment has no map.
     """
     if not isinstance(env, protocol.MappedEnv):
         raise ConfigError("source.name='staged_search': needs an environment with a map")
-    if config.idle == "habit" and env.num_stages is None:
-        raise ConfigError(
-            "source.staged_search.idle='habit': needs episodes in which nothing is left to earn"
-        )
     next_places = jnp.asarray(env.next_places())
     steps_to_enter = jnp.asarray(_steps_to_enter(env.next_places()))  # [places, moves, places]
     endless, num_stages = env.num_stages is None, env.num_stages or 1
@@ -72,8 +66,8 @@ def make_staged_search(
         hoped = jnp.where(known.may_be, nearest[:, None], num_places + 2).min(-1)  # [R, A]
         best = jax.nn.one_hot(hoped.argmin(-1), num_actions)
         log_probs = mix_in_random_actions(best, inputs[0])
-        is_idle = known.stage >= num_stages
-        return jnp.where(is_idle[:, None], -jnp.log(float(num_actions)), log_probs)
+        done = known.stage >= num_stages
+        return jnp.where(done[:, None], -jnp.log(float(num_actions)), log_probs)
 
     def learn_fn(
         known: _Knowledge,
@@ -97,8 +91,7 @@ def make_staged_search(
         stage = jnp.where(timestep.done, 0, stage)
         led_there = next_places[place_of(episode.env_state)] == place[:, None]  # [R, moves]
         may_be = rule_out(known.may_be, timestep.action, led_there)
-        number = known.episode + timestep.done
-        return _Knowledge(visited & ~in_vain[..., None], payer, stage, paid, may_be, number), reward
+        return _Knowledge(visited & ~in_vain[..., None], payer, stage, paid, may_be), reward
 
     def learn(key: jax.Array, task: Any) -> History:
         known = _Knowledge(
@@ -107,36 +100,13 @@ def make_staged_search(
             stage=jnp.zeros(num_streams, jnp.int32),
             paid=jnp.zeros(num_streams, jnp.int32),
             may_be=jnp.broadcast_to(first_belief, (num_streams, *first_belief.shape)),
-            episode=jnp.zeros(num_streams, jnp.int32),
         )
         rates, is_paid = noise_inputs(config, num_streams, num_steps)
         inputs = rates, paid_stages(is_paid, num_stages)
-        hold_fn = None
-        if config.idle == "habit":
-            habit_key, key = jax.random.split(key)
-            hold_fn = _make_habits(habit_key, env, num_stages, num_streams, num_steps)
         sizes = {"num_streams": num_streams, "num_steps": num_steps}
-        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, hold_fn, **sizes)
+        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
 
     return learn
-
-
-def _make_habits(
-    key: jax.Array, env: Any, num_stages: int, num_streams: int, num_steps: int
-) -> HoldFn:
-    """Numbers that idle learners draw by: one a place and episode, and new ones now and then."""
-    num_episodes = num_steps // env.spec.horizon + 1  # If there are more, habits come again.
-    shape = num_episodes, num_streams, len(env.next_places()) + 1
-    habits, streams = jax.random.uniform(key, shape), jnp.arange(num_streams)
-
-    def hold(known: _Knowledge, episode: protocol.EpisodeState, noise: jax.Array) -> jax.Array:
-        own = habits[known.episode % num_episodes, streams]
-        of_place = own[streams, jax.vmap(env.place)(episode.env_state)]
-        share_anew = own[:, -1]
-        held = jnp.where(noise < share_anew, noise / share_anew, of_place)
-        return jnp.where(known.stage >= num_stages, held, noise)
-
-    return hold
 
 
 def paid_stages(is_paid: jax.Array, num_stages: int) -> jax.Array:

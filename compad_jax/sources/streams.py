@@ -12,8 +12,6 @@ from compad_jax.types import History, Transition
 
 # (what the R learners know, where their episodes stand, inputs) -> log-probabilities [R, A]
 PolicyFn = Callable[[Any, protocol.EpisodeState, Any], jax.Array]
-# (what they know, where their episodes stand, uniform numbers [R]) -> the numbers to draw by [R]
-HoldFn = Callable[[Any, protocol.EpisodeState, jax.Array], jax.Array]
 # (what they know, where they stood, the time step, inputs) -> (what they know now, reward [R])
 LearnFn = Callable[[Any, protocol.EpisodeState, protocol.TimeStep, Any], tuple[Any, jax.Array]]
 
@@ -26,8 +24,6 @@ def run_streams(
     learn_fn: LearnFn,
     knowledge: Any,
     inputs: Any,
-    hold_fn: HoldFn | None = None,
-    /,
     *,
     num_streams: int,
     num_steps: int,
@@ -42,8 +38,6 @@ def run_streams(
         learn_fn: what they learn; the reward that it returns, as the learner sees it, is recorded.
         knowledge: what they know at first, any pytree.
         inputs: of each step, any pytree [T, ...].
-        hold_fn: by which numbers actions are drawn; None: by new ones at every step. Over episodes
-            each must be uniform, as log-probabilities are recorded as if it were new.
         num_streams: R.
         num_steps: T.
 
@@ -58,7 +52,6 @@ def run_streams(
     def act(carry: Any, step_inputs: Any) -> tuple[Any, History]:
         (knowledge, episode, obs), (noise, key, inputs) = carry, step_inputs
         log_probs = policy_fn(knowledge, episode, inputs)
-        noise = hold_fn(knowledge, episode, noise) if hold_fn else noise
         action = draw_action(noise, log_probs)
         timestep = step(jax.random.split(key, num_streams), episode, action)
         knowledge, reward = learn_fn(knowledge, episode, timestep, inputs)

@@ -53,7 +53,7 @@ class OracleLearner:
         return distances
 
     def best(self, place):
-        """The action without noise, or None where all are equally likely."""
+        """The action without noise, or None where there is nothing left to earn."""
         if self.stage == self.num_stages:
             return None
         targets = {self.payer[self.stage]} if self.stage in self.payer else None
@@ -120,7 +120,6 @@ def _place_of(env, obs):
     [
         (DarkGoals(3, 12), _QUIET, 120),
         (DarkGoals(2, 5, "random"), StagedSearchConfig(random_action_rate=0.5), 60),
-        (DarkGoals(3, 12), StagedSearchConfig(random_action_rate=0.3, idle="habit"), 120),
         (DarkGoals(3, 9, "corner"), StagedSearchConfig(late_reward_ratio=0.7), 150),
         (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
         (DarkRoom(3, 6, "random"), StagedSearchConfig(late_reward_ratio=1.0), 90),
@@ -159,29 +158,6 @@ def test_policy_equals_the_oracle(env, config, num_steps):
             kinds.add(best is None)
     assert False in kinds
     assert (True in kinds) == (env.num_stages is not None)
-
-
-def test_habits_are_an_action_a_place_and_new_in_every_episode():
-    env, config = DarkGoals(3, 24), dataclasses.replace(_QUIET, idle="habit")
-    steps = _learn(env, config, tasks_of(env), 4, 240).transition
-    earned = np.cumsum(steps.reward.reshape(-1, 10, 24), -1) - steps.reward.reshape(-1, 10, 24)
-    place = _place_of(env, steps.obs).reshape(earned.shape)
-    action, is_idle = steps.action.reshape(earned.shape), earned == 2
-    shares, first = [], []
-    for where in np.ndindex(is_idle.shape[:2]):
-        taken = collections.defaultdict(list)
-        for p, a in zip(place[where][is_idle[where]], action[where][is_idle[where]], strict=True):
-            taken[p].append(a)
-        often = [np.bincount(x).max() / len(x) for x in taken.values() if len(x) > 4]
-        shares += often
-        first += [(*where[:1], p, x[0]) for p, x in taken.items()]
-    # The share of new actions is uniform, and one in five of these is the same as before.
-    assert 0.5 < np.mean(shares) < 0.75
-    assert min(shares) < 0.4
-    assert max(shares) == 1
-    # Over the episodes, every action is as likely in every place.
-    counts = np.bincount([a for _, _, a in first], minlength=5) / len(first)
-    np.testing.assert_allclose(counts, 0.2, atol=0.04)
 
 
 def test_actions_follow_the_recorded_policy():
@@ -260,9 +236,3 @@ def test_a_search_in_vain_starts_over():
 def test_an_environment_without_a_map_is_refused():
     with pytest.raises(ConfigError, match=r"^source\.name='staged_search': .* with a map$"):
         make_source(SourceConfig("staged_search"), DelayedBandit())
-
-
-def test_habits_need_episodes_in_which_nothing_is_left():
-    config = SourceConfig("staged_search", staged_search=StagedSearchConfig(idle="habit"))
-    with pytest.raises(ConfigError, match=r"^source\.staged_search\.idle='habit': needs episodes"):
-        make_source(config, DarkRoom())
