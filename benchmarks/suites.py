@@ -126,7 +126,7 @@ def _train(config: Config, scale: Scale) -> _Measurements:
         }
         for what, varied in steps.items():
             name = f"original/new step{what}"
-            measurements[name] = partial(_train_step, varied, 1, 3, own[:1])
+            measurements[name] = partial(_train_step, varied, 1, 7, own[:1])
     return measurements
 
 

@@ -439,4 +439,32 @@ MUTATIONS = (
         "task % len(tasks_read)",
         ("tests/histories/test_dataset.py",),
     ),
+    Mutation(
+        "segments are cut one length too short",
+        "compad_jax/models/fast_unroll.py",
+        "which = jnp.searchsorted(jnp.array(lengths), group.longest)",
+        "which = jnp.searchsorted(jnp.array(lengths), group.longest) - 1",
+        ("tests/models/test_fast_unroll.py",),
+    ),
+    Mutation(
+        "segments are never cut",
+        "compad_jax/models/fast_unroll.py",
+        "which = jnp.searchsorted(jnp.array(lengths), group.longest)",
+        "which = jnp.full(len(group.weight), len(lengths) - 1)",
+        ("tests/models/test_fast_unroll.py",),
+    ),
+    Mutation(
+        "windows are not sorted into parts",
+        "compad_jax/training/parts.py",
+        "order = jnp.argsort(lengths[groups, segment], axis=1)",
+        "order = jnp.argsort(0 * lengths[groups, segment], axis=1)",
+        _OBJECTIVE,
+    ),
+    Mutation(
+        "masks of dropout depend on how long a window is",
+        "compad_jax/models/transformer.py",
+        "counter = window.astype(jnp.uint32) * jnp.uint32(_AXIS_STEPS[0])",
+        "counter = window.astype(jnp.uint32) * jnp.uint32(_AXIS_STEPS[0]) + math.prod(shape)",
+        ("tests/models/test_transformer.py",),
+    ),
 )
