@@ -82,16 +82,18 @@ def test_a_device_sits_out_waits_while_another_one_acts(debug_config):
     shardings = split_leading(start, 6, mesh)
     outcomes = []
     for where in (None, shardings):
-        play = make_rollout(policy, env, smoothing=_SMOOTHING, num_steps=150, shardings=where)
-        outcomes.append(play(params, jax.tree.map(jnp.copy, start)))
+        play = make_rollout(policy, env, smoothing=_SMOOTHING, num_steps=300, shardings=where)
+        state = jax.tree.map(jnp.copy, start)
+        outcomes.append(play(params, jax.device_put(state, where) if where else state))
     together, apart = outcomes
-    chex.assert_trees_all_equal(*(jax.device_get(x.tally.episodes) for x in outcomes))
+    episodes = (jax.device_get(x.tally.episodes) for x in outcomes)
+    chex.assert_trees_all_close(*episodes, atol=1e-5)
     everywhere = apart.acting.step, apart.acting.window.length, apart.acting.window.num_compressions
     for number in everywhere:
         assert len({int(shard.data) for shard in number.addressable_shards}) == 1
-    assert int(apart.acting.step) == int(together.acting.step) == 151
+    assert int(apart.acting.step) == int(together.acting.step) == 301
     waits = jax.vmap(env.is_finished)(apart.episode.env_state).reshape(2, 3).all(1)
-    assert waits.any() and not waits.all()  # In the end only one device does, where chance led.
+    assert waits.tolist() == [False, True]  # So it was for the last twenty steps and more.
 
 
 def test_finished_rollouts_keep_nobody_from_sitting_out_a_wait(debug_config):
