@@ -26,12 +26,13 @@ from compad_jax.evaluation.rollout import RolloutState, init_rollout, make_rollo
 from compad_jax.models import Params, Policy
 from compad_jax.models.policy import apply_method
 from compad_jax.reports.tables import markdown_table
-from compad_jax.reports.wording import ACTING, percent
+from compad_jax.reports.wording import ACTING
 from experiments.single_agents import (
     agent_parser,
     load_with_wait,
     origin_of,
     require_new,
+    show_share,
     write_texts,
 )
 
@@ -215,7 +216,7 @@ def _table(results: dict[str, Any]) -> str:
         for name, shares in interventions.items():
             row = {"acting": ACTING[selection], "memory": name}
             for key, label in (("own", "to its own goal"), ("other", "to the other goal")):
-                row[label] = _show(shares[key]) if key in shares else "-"
+                row[label] = show_share(shares[key]) if key in shares else "-"
             rows.append(row)
     split = results["split"].replace("_", "-")
     facts = (
@@ -224,10 +225,6 @@ def _table(results: dict[str, Any]) -> str:
         f"{results['checkpoint']}; commit {results['commit']}, {results['hardware']}."
     )
     return f"{markdown_table(rows)}\n\n{facts}"
-
-
-def _show(share: dict[str, Any]) -> str:
-    return f"{percent(share['share'])}% [{', '.join(map(percent, share['ci95']))}]"
 
 
 def examine(checkpoint: str, wait: int, split: str) -> dict[str, Any]:

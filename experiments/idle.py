@@ -25,9 +25,15 @@ from compad_jax.envs.tabular import optimal_returns
 from compad_jax.evaluation.episodes import SELECTIONS, make_episodes
 from compad_jax.evaluation.statistics import Returns, fractions, no_source, summarise
 from compad_jax.reports.tables import markdown_table
-from compad_jax.reports.wording import ACTING, percent
+from compad_jax.reports.wording import ACTING
 from compad_jax.training.restore import restore_trained
-from experiments.single_agents import agent_parser, origin_of, require_new, write_texts
+from experiments.single_agents import (
+    agent_parser,
+    origin_of,
+    require_new,
+    show_share,
+    write_texts,
+)
 
 _KINDS = ("as it is", "at random when idle")
 
@@ -113,7 +119,7 @@ def table(results: dict[str, Any]) -> str:
     rows = [
         {
             "when nothing is left to earn": kind,
-            **{ACTING[selection]: _show(share) for selection, share in shares.items()},
+            **{ACTING[selection]: show_share(share) for selection, share in shares.items()},
         }
         for kind, shares in results["found"].items()
     ]
@@ -123,10 +129,6 @@ def table(results: dict[str, Any]) -> str:
         f"{results['num_episodes']} episodes; {results['hardware']}; commit {results['commit']}."
     )
     return f"{markdown_table(rows)}\n\n{facts}"
-
-
-def _show(share: dict[str, Any]) -> str:
-    return f"{percent(share['share'])}% [{', '.join(map(percent, share['ci95']))}]"
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from compad_jax.config.settings import from_dict
 from compad_jax.envs import make_env
 from compad_jax.envs.waiting import Waiting
 from compad_jax.models import Params, Policy
+from compad_jax.reports.wording import percent
 from compad_jax.training.restore import restore_trained
 
 
@@ -64,6 +65,11 @@ def require_new(directory: str | None) -> None:
         not (directory and os.path.exists(directory)),
         f"--results {directory}: exists; name another directory",
     )
+
+
+def show_share(share: Mapping[str, Any]) -> str:
+    """A `share` in percent and its interval, `ci95`."""
+    return f"{percent(share['share'])}% [{', '.join(map(percent, share['ci95']))}]"
 
 
 def write_texts(directory: str, texts: Mapping[str, str]) -> None:

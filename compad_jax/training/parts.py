@@ -44,9 +44,10 @@ def plan_parts(config: Config, mesh: Mesh) -> Parts:
         f"{mesh.size} devices has of train.train_batch_size={train.train_batch_size}",
     )
     number = share // size
-    if jax.default_backend() != "cpu":  # It decodes all segments at once, and cuts none.
+    # An accelerator decodes all segments at once, and cuts none.
+    if number == 1 or jax.default_backend() != "cpu":
         return Parts(number)
-    return Parts(number, tuple(_sorting(plan, number)), tuple(_cuts(plan))) if number > 1 else WHOLE
+    return Parts(number, tuple(_sorting(plan, number)), tuple(_cuts(plan)))
 
 
 def _quick_part(config: Config, plan: SegmentPlan, share: int) -> int:
