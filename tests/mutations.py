@@ -204,9 +204,16 @@ MUTATIONS = (
     Mutation(
         "losses weigh padding",
         "compad_jax/training/objective.py",
-        "        segments.is_target / counts.targets,\n",
-        "        jnp.ones_like(segments.mask) / counts.targets,\n",
+        "is_other = segments.mask & ~segments.is_target",
+        "is_other = ~segments.is_target",
         _STEP,
+    ),
+    Mutation(
+        "what was drawn uniformly weighs as little as padding",
+        "compad_jax/training/objective.py",
+        "weights = segments.is_target + uninformative_weight * is_other",
+        "weights = segments.is_target",
+        (*_STEP, *_OBJECTIVE),
     ),
     Mutation(
         "every step draws the same batch and dropout",
@@ -232,8 +239,8 @@ MUTATIONS = (
     Mutation(
         "a part is weighed by its own targets",
         "compad_jax/training/objective.py",
-        "        segments.is_target / counts.targets,\n",
-        "        segments.is_target / count_true(segments.is_target),\n",
+        "        weights / counts.targets,\n",
+        "        weights / count_true(segments.is_target),\n",
         _OBJECTIVE,
     ),
     Mutation(
