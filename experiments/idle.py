@@ -19,9 +19,10 @@ from compad_jax.backend import process
 from compad_jax.config.checks import require
 from compad_jax.config.command_line import one_line_errors
 from compad_jax.envs import make_env
-from compad_jax.envs.protocol import EnvSpec, FinishableEnv
+from compad_jax.envs.protocol import FinishableEnv
 from compad_jax.envs.split import tasks_of
 from compad_jax.envs.tabular import optimal_returns
+from compad_jax.envs.wrapper import Wrapper
 from compad_jax.evaluation.episodes import SELECTIONS, make_episodes
 from compad_jax.evaluation.statistics import Returns, fractions, no_source, summarise
 from compad_jax.reports.tables import markdown_table
@@ -39,32 +40,10 @@ _KINDS = ("as it is", "at random when idle")
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomWhenIdle:
+class RandomWhenIdle(Wrapper):
     """An environment that acts at random in the agent's place, once nothing is left to earn."""
 
     env: Any  # A `FinishableEnv`.
-
-    @property
-    def spec(self) -> EnvSpec:
-        """See `Env`."""
-        return self.env.spec
-
-    @property
-    def num_tasks(self) -> int:
-        """See `Env`."""
-        return self.env.num_tasks
-
-    def task(self, index: jax.Array) -> Any:
-        """See `Env`."""
-        return self.env.task(index)
-
-    def reset(self, key: jax.Array, task: Any) -> tuple[Any, jax.Array]:
-        """See `Env`."""
-        return self.env.reset(key, task)
-
-    def step(self, key: jax.Array, env_state: Any, action: jax.Array, task: Any) -> Any:
-        """See `Env`."""
-        return self.env.step(key, env_state, action, task)
 
     def distractor(self, env_state: Any) -> jax.Array:
         """Whether the environment supplies the action: bool []."""

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from compad_jax.envs.protocol import Discrete, Env, EnvSpec, HidingEnv
+from compad_jax.envs.wrapper import Wrapper
 from compad_jax.types import Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class ShowState:
+class ShowState(Wrapper):
     """An environment whose observations end with what the state hides, see `HidingEnv`."""
 
     env: HidingEnv
@@ -23,15 +24,6 @@ class ShowState:
         assert isinstance(spec.obs_space, Discrete)
         sizes = (*spec.obs_space.sizes, *self.env.hidden_space.sizes)
         return spec._replace(obs_space=Discrete(sizes))
-
-    @property
-    def num_tasks(self) -> int:
-        """See `Env`."""
-        return self.env.num_tasks
-
-    def task(self, index: jax.Array) -> Any:
-        """See `Env`."""
-        return self.env.task(index)
 
     def reset(self, key: jax.Array, task: Any) -> tuple[Any, jax.Array]:
         """That of the environment, its observation and what it hides: int [O + H]."""

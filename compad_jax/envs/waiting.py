@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compad_jax.envs.protocol import EnvSpec
+from compad_jax.envs.wrapper import Wrapper
 from compad_jax.types import Transition
 
 
@@ -45,7 +46,7 @@ class WaitState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Waiting:
+class Waiting(Wrapper):
     """An environment whose episodes end with a wait, once there is nothing left to earn.
 
     From the last reward on, the environment acts at random in the agent's place for a number of
@@ -63,18 +64,9 @@ class Waiting:
         return spec._replace(horizon=spec.horizon + self.waits.longest)
 
     @property
-    def num_tasks(self) -> int:
-        """See `Env`."""
-        return self.env.num_tasks
-
-    @property
     def num_stages(self) -> int | None:
         """See `MappedEnv`."""
         return self.env.num_stages
-
-    def task(self, index: jax.Array) -> Any:
-        """See `Env`."""
-        return self.env.task(index)
 
     def reset(self, key: jax.Array, task: Any) -> tuple[WaitState, jax.Array]:
         """Starts the environment and draws how long the wait will be."""
