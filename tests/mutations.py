@@ -17,6 +17,21 @@ _UNROLL = ("tests/models/test_unroll.py", "tests/models/test_memory_rules.py")
 _ORACLE = ("tests/models/test_oracle.py",)
 _STEP = ("tests/training/test_step.py",)
 _OBJECTIVE = ("tests/training/test_objective.py",)
+_CHECKPOINTS = (
+    "tests/training/test_checkpoints.py",
+    "tests/training/test_checkpoint_damage.py",
+    "tests/training/test_checkpoint_readers.py",
+)
+_STORE = (
+    "tests/histories/test_store.py",
+    "tests/histories/test_store_damage.py",
+    "tests/histories/test_store_writer.py",
+)
+_IMPORT = (
+    "tests/histories/test_import.py",
+    "tests/histories/test_import_checks.py",
+    "tests/histories/test_import_program.py",
+)
 
 MUTATIONS = (
     Mutation(
@@ -157,35 +172,35 @@ MUTATIONS = (
         "compad_jax/histories/own.py",
         "    ends.judge()\n",
         "",
-        ("tests/histories/test_import.py",),
+        _IMPORT,
     ),
     Mutation(
         "rewards are not compared with the task's",
         "compad_jax/histories/replay.py",
         "(stored.reward != 0) & ~is_close",
         "False",
-        ("tests/histories/test_import.py",),
+        _IMPORT,
     ),
     Mutation(
         "what is missing in a store is read as zeros",
         "compad_jax/histories/store_records.py",
         '"fill_missing_data_reads": False',
         '"fill_missing_data_reads": True',
-        ("tests/histories/test_store.py",),
+        _STORE,
     ),
     Mutation(
         "records of another size are read",
         "compad_jax/histories/store.py",
         "found == wanted,",
         "True,",
-        ("tests/histories/test_store.py",),
+        _STORE,
     ),
     Mutation(
         "two arrays stand in the same bytes of a record",
         "compad_jax/histories/store_records.py",
         "start, end = end, end + layout.num_bytes",
         "start, end = end - (end > 0), end - (end > 0) + layout.num_bytes",
-        ("tests/histories/test_store.py",),
+        _STORE,
     ),
     Mutation(
         "uniform targets are learned",
@@ -199,7 +214,7 @@ MUTATIONS = (
         "compad_jax/histories/store.py",
         "manifest.origin.program == origin.program",
         "True",
-        ("tests/histories/test_store.py", "tests/histories/test_collection.py"),
+        (*_STORE, "tests/histories/test_collection.py"),
     ),
     Mutation(
         "losses weigh padding",
@@ -283,7 +298,7 @@ MUTATIONS = (
         "compad_jax/training/checkpoints.py",
         "if checksum_of(restored[name]) != saved[name]:",
         "if False:",
-        ("tests/training/test_checkpoints.py",),
+        _CHECKPOINTS,
     ),
     Mutation(
         "a bootstrap without resampled seeds",
@@ -423,7 +438,7 @@ MUTATIONS = (
         "compad_jax/histories/store.py",
         "[self._manifest.sha256[i] for i in block]",
         "self._manifest.sha256[: len(block)]",
-        ("tests/histories/test_store.py",),
+        _STORE,
     ),
     Mutation(
         "a reward counts as compressed one token too early",
