@@ -219,16 +219,9 @@ MUTATIONS = (
     Mutation(
         "losses weigh padding",
         "compad_jax/training/objective.py",
-        "is_other = segments.mask & ~segments.is_target",
-        "is_other = ~segments.is_target",
+        "        segments.is_target / counts.targets,\n",
+        "        jnp.ones_like(segments.mask) / counts.targets,\n",
         _STEP,
-    ),
-    Mutation(
-        "what was drawn uniformly weighs as little as padding",
-        "compad_jax/training/objective.py",
-        "weights = segments.is_target + uninformative_weight * is_other",
-        "weights = segments.is_target",
-        (*_STEP, *_OBJECTIVE),
     ),
     Mutation(
         "every step draws the same batch and dropout",
@@ -254,8 +247,8 @@ MUTATIONS = (
     Mutation(
         "a part is weighed by its own targets",
         "compad_jax/training/objective.py",
-        "        weights / counts.targets,\n",
-        "        weights / count_true(segments.is_target),\n",
+        "        segments.is_target / counts.targets,\n",
+        "        segments.is_target / count_true(segments.is_target),\n",
         _OBJECTIVE,
     ),
     Mutation(

@@ -45,7 +45,7 @@ def loss_fn(
     axis_name: str | None = None,
     parts: Parts = WHOLE,
     *,
-    uninformative_weight: float = 0.0,
+    other_weight: float = 0.0,
 ) -> tuple[jax.Array, Metrics]:
     """Smoothed cross entropy of every target of a batch, plus any reconstruction loss.
 
@@ -60,8 +60,8 @@ def loss_fn(
         axis_name: mesh axis that splits the batch; all results are then shares, which add
             up over the devices.
         parts: what the windows are worked off in, one part after another.
-        uninformative_weight: of actions that are no targets, where a target weighs 1: drawn
-            uniformly, they teach a policy to do the same.
+        other_weight: of the actions that are no targets, where a target weighs 1. The source
+            drew them uniformly, so that they teach the policy to do the same.
 
     Returns:
         The loss, float [], and the metrics, which are of the targets alone.
@@ -77,7 +77,7 @@ def loss_fn(
         _windows_loss,
         policy=policy,
         smoothing=smoothing,
-        uninformative_weight=uninformative_weight,
+        other_weight=other_weight,
         counts=counts,
         cuts=parts.cuts,
     )
@@ -152,21 +152,22 @@ def _piece_loss(
     *,
     policy: Policy,
     smoothing: float,
-    uninformative_weight: float,
+    other_weight: float,
     counts: _Counts,
     dropout: DropoutKey | None,
     cuts: tuple[int, ...],
 ) -> tuple[jax.Array, tuple[Metrics, Any]]:
     """Loss, metrics and last memory of windows [B, S, L], or of pieces of them."""
     token_loss = partial(smoothed_cross_entropy, smoothing=smoothing)
-    is_other = segments.mask & ~segments.is_target
-    weights = segments.is_target + uninformative_weight * is_other
+    weights = segments.is_target / counts.targets
+    if other_weight:
+        weights += other_weight * (segments.mask & ~segments.is_target) / counts.targets
     loss, (logits, memories) = unroll_loss(
         policy,
         params,
         segments,
         token_loss,
-        weights / counts.targets,
+        weights,
         dropout=dropout,
         before=before,
         cuts=cuts,
@@ -175,8 +176,9 @@ def _piece_loss(
     decoded = segments if before is None else _slice(segments, 1, segments.mask.shape[1])
     weight = decoded.is_target / counts.targets
     nll = smoothed_cross_entropy(logits, decoded.action, 0.0)
+    own_loss = (token_loss(logits, decoded.action) * weight).sum() if other_weight else loss
     metrics = Metrics(
-        loss=(token_loss(logits, decoded.action) * weight).sum(),
+        loss=own_loss,
         floor=(decoded.floor * weight).sum(),
         nll=(nll * weight).sum(),
         accuracy=((logits.argmax(-1) == decoded.action) * weight).sum(),

@@ -49,7 +49,7 @@ def make_gradient(
     mesh: Mesh,
     parts: Parts = WHOLE,
     *,
-    uninformative_weight: float = 0.0,
+    other_weight: float = 0.0,
 ) -> Callable[[Params, Segments, jax.Array], tuple[Params, Metrics]]:
     """Builds (params, segments [B, S, L], key) -> (gradient, metrics), over the mesh.
 
@@ -62,7 +62,7 @@ def make_gradient(
     def share(params: Params, segments: Segments, key: jax.Array) -> tuple[Params, Metrics]:
         params = jax.lax.pcast(params, "data", to="varying")
         dropout_key = key if has_dropout else None
-        loss = partial(loss_fn, uninformative_weight=uninformative_weight)
+        loss = partial(loss_fn, other_weight=other_weight)
         gradient, metrics = jax.grad(loss, has_aux=True)(
             params, policy, segments, smoothing, dropout_key, "data", parts
         )
@@ -113,7 +113,7 @@ def make_train_steps(
         has_dropout,
         mesh,
         plan_parts(config, mesh),
-        uninformative_weight=config.optimizer.uninformative_weight,
+        other_weight=config.optimizer.uninformative_weight,
     )
     everywhere = sharding.replicated(mesh)
 

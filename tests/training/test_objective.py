@@ -17,7 +17,6 @@ from compad_jax.training.step import make_gradient, make_measure
 from tests.builders import cut, make_model, override, random_transitions
 
 _SMOOTHING, _BATCH = 0.1, 8
-_OTHERS = 0.3  # Weight of tokens that are no targets.
 
 
 def _mesh(num_devices):
@@ -48,9 +47,7 @@ def _ragged(policy, num_segments, batch=_BATCH):
 
 
 def _gradient(policy, segments, params, *, num_devices=1, parts=WHOLE, dropout=True):
-    gradient = make_gradient(
-        policy, _SMOOTHING, dropout, _mesh(num_devices), parts, uninformative_weight=_OTHERS
-    )
+    gradient = make_gradient(policy, _SMOOTHING, dropout, _mesh(num_devices), parts)
     return jax.device_get(jax.jit(gradient)(params, segments, jax.random.key(5)))
 
 
@@ -87,8 +84,7 @@ def _oracle(policy, params, segments, depth):
         log_probs = jax.nn.log_softmax(call(params, "decode", latents, embeddings)[0])
         chosen = jnp.take_along_axis(log_probs, segment.action[..., None], -1)[..., 0]
         loss = (1 - _SMOOTHING) * chosen + _SMOOTHING * log_probs.mean(-1)
-        weight = jnp.where(segment.is_target, 1, jnp.where(segment.mask, _OTHERS, 0))
-        return -(weight * loss).sum() / count
+        return -jnp.where(segment.is_target, loss, 0).sum() / count
 
     def piece(params, memory, start, stop):
         total = 0.0
@@ -116,9 +112,7 @@ _MORE = pytest.mark.exhaustive
 
 def _fast(policy, params, segments):
     differentiate = jax.value_and_grad(loss_fn, has_aux=True)
-    run = jax.jit(
-        lambda p, s: differentiate(p, policy, s, _SMOOTHING, uninformative_weight=_OTHERS)
-    )
+    run = jax.jit(lambda p, s: differentiate(p, policy, s, _SMOOTHING))
     (loss, metrics), gradient = run(params, segments)
     return loss, gradient, metrics
 
@@ -142,8 +136,7 @@ def test_truncation_is_that_of_the_plain_unroll(debug_config, rule):
     def plain(params):
         log_probs = jax.nn.log_softmax(unroll(policy, params, segments).logits)
         target = (1 - _SMOOTHING) * jax.nn.one_hot(segments.action, 5) + _SMOOTHING / 5
-        weight = jnp.where(segments.is_target, 1, _OTHERS) * segments.mask
-        loss = -(target * log_probs).sum(-1) * weight
+        loss = -(target * log_probs).sum(-1) * segments.is_target
         return loss.sum() / segments.is_target.sum()
 
     expected = jax.jit(jax.value_and_grad(plain))(params)

@@ -101,26 +101,6 @@ def test_uninformative_tokens_are_read_but_not_learned(debug_config):
     assert abs(loss(other_reward) - loss(segments)) > 1e-4
 
 
-def test_uninformative_actions_can_be_learned_and_are_not_measured(debug_config):
-    outcomes = []
-    for weight in (0.0, 0.5):
-        config = override(
-            debug_config, optimizer={"uninformative_weight": weight}, train={"log_every": 1}
-        )
-        state, dataset, train_steps = _setup(config)
-        for shift in (0, 1):  # Of the actions that are no targets.
-            other = jnp.where(dataset.is_target, dataset.target, (dataset.target + shift) % 5)
-            copied = jax.tree.map(jnp.copy, state)
-            _, metrics = train_steps(copied, dataset._replace(target=other), jax.random.key(2))
-            outcomes.append(jax.device_get(metrics))
-    gradients = [float(metrics["grad_norm"]) for metrics in outcomes]
-    assert gradients[0] == gradients[1]
-    assert len(set(gradients)) == 3
-    for metrics in outcomes[1:]:
-        for name in ("loss", "nll", "accuracy", "depth_nll"):
-            np.testing.assert_allclose(metrics[name], outcomes[0][name], rtol=1e-6)
-
-
 def test_a_batch_without_targets_has_no_loss_and_no_gradient(debug_config):
     policy, params = make_model(debug_config)
     segments = cut(random_transitions(jax.random.key(0), policy.spec, (2, 20)), [10, 10], 10)
