@@ -216,9 +216,6 @@ class OptimizerConfig:
     momentum: Ratio = 0.95  # Of Muon; betas are for what it leaves to AdamW.
     grad_clip_norm: Positive = 1.0  # Longest gradient, over all parameters together.
     label_smoothing: Ratio = 0.1  # Share of a target's probability that all actions share.
-    # Of an action that the source drew uniformly, where one that it preferred weighs 1. At 0 a
-    # policy may do there what it likes; above, it learns to draw uniformly, too.
-    uninformative_weight: NonNegative = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,6 @@ part and each piece is differentiated before the next begins (`scan_sum`). So me
 one piece of one part, beside the tokens.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -44,8 +43,6 @@ def loss_fn(
     key: jax.Array | None = None,
     axis_name: str | None = None,
     parts: Parts = WHOLE,
-    *,
-    other_weight: float = 0.0,
 ) -> tuple[jax.Array, Metrics]:
     """Smoothed cross entropy of every target of a batch, plus any reconstruction loss.
 
@@ -60,11 +57,9 @@ def loss_fn(
         axis_name: mesh axis that splits the batch; all results are then shares, which add
             up over the devices.
         parts: what the windows are worked off in, one part after another.
-        other_weight: of the actions that are no targets, where a target weighs 1. The source
-            drew them uniformly, so that they teach the policy to do the same.
 
     Returns:
-        The loss, float [], and the metrics, which are of the targets alone.
+        The loss, float [], and the metrics.
     """
     is_target = segments.is_target
     count = partial(count_true, axis_name=axis_name)
@@ -73,18 +68,10 @@ def loss_fn(
     if axis_name is not None:
         window += jax.lax.axis_index(axis_name) * len(window)
 
-    loss_of = partial(
-        _windows_loss,
-        policy=policy,
-        smoothing=smoothing,
-        other_weight=other_weight,
-        counts=counts,
-        cuts=parts.cuts,
-    )
-
     def part_loss(params: Params, _: Any, part: Any) -> tuple[jax.Array, Metrics]:
         segments, window = part
-        return loss_of(params, segments, dropout=key if key is None else DropoutKey(key, window))
+        dropout = None if key is None else DropoutKey(key, window)
+        return _windows_loss(params, policy, segments, smoothing, counts, dropout, parts.cuts)
 
     if parts.number == 1:
         loss, metrics = part_loss(params, None, (segments, window))
@@ -96,7 +83,13 @@ def loss_fn(
 
 
 def _windows_loss(
-    params: Params, segments: Segments, *, policy: Policy, **options: Any
+    params: Params,
+    policy: Policy,
+    segments: Segments,
+    smoothing: float,
+    counts: _Counts,
+    dropout: DropoutKey | None,
+    cuts: tuple[int, ...],
 ) -> tuple[jax.Array, Metrics]:
     """Loss and metrics of some windows; `depth_nll` is a sum.
 
@@ -104,7 +97,9 @@ def _windows_loss(
     with the last segment of the piece before, which was decoded there and is compressed here.
     Only the first piece may be shorter, and decodes its first segment, too.
     """
-    piece_loss: Callable[..., Any] = partial(_piece_loss, policy=policy, **options)
+    piece_loss = partial(
+        _piece_loss, policy=policy, smoothing=smoothing, counts=counts, dropout=dropout, cuts=cuts
+    )
     num_segments, depth = segments.mask.shape[1], policy.config.bptt_depth
     rest = (num_segments - 1) % depth if depth else num_segments - 1
     size = 1 + (rest or min(depth, num_segments - 1))  # Of the first piece, in segments.
@@ -152,22 +147,18 @@ def _piece_loss(
     *,
     policy: Policy,
     smoothing: float,
-    other_weight: float,
     counts: _Counts,
     dropout: DropoutKey | None,
     cuts: tuple[int, ...],
 ) -> tuple[jax.Array, tuple[Metrics, Any]]:
     """Loss, metrics and last memory of windows [B, S, L], or of pieces of them."""
     token_loss = partial(smoothed_cross_entropy, smoothing=smoothing)
-    weights = segments.is_target / counts.targets
-    if other_weight:
-        weights += other_weight * (segments.mask & ~segments.is_target) / counts.targets
     loss, (logits, memories) = unroll_loss(
         policy,
         params,
         segments,
         token_loss,
-        weights,
+        segments.is_target / counts.targets,
         dropout=dropout,
         before=before,
         cuts=cuts,
@@ -176,9 +167,8 @@ def _piece_loss(
     decoded = segments if before is None else _slice(segments, 1, segments.mask.shape[1])
     weight = decoded.is_target / counts.targets
     nll = smoothed_cross_entropy(logits, decoded.action, 0.0)
-    own_loss = (token_loss(logits, decoded.action) * weight).sum() if other_weight else loss
     metrics = Metrics(
-        loss=own_loss,
+        loss=loss,
         floor=(decoded.floor * weight).sum(),
         nll=(nll * weight).sum(),
         accuracy=((logits.argmax(-1) == decoded.action) * weight).sum(),

@@ -1,7 +1,6 @@
 """The training step: one pure function, jitted once, several steps a dispatch."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -43,13 +42,7 @@ def make_init(
 
 
 def make_gradient(
-    policy: Policy,
-    smoothing: float,
-    has_dropout: bool,
-    mesh: Mesh,
-    parts: Parts = WHOLE,
-    *,
-    other_weight: float = 0.0,
+    policy: Policy, smoothing: float, has_dropout: bool, mesh: Mesh, parts: Parts = WHOLE
 ) -> Callable[[Params, Segments, jax.Array], tuple[Params, Metrics]]:
     """Builds (params, segments [B, S, L], key) -> (gradient, metrics), over the mesh.
 
@@ -62,8 +55,7 @@ def make_gradient(
     def share(params: Params, segments: Segments, key: jax.Array) -> tuple[Params, Metrics]:
         params = jax.lax.pcast(params, "data", to="varying")
         dropout_key = key if has_dropout else None
-        loss = partial(loss_fn, other_weight=other_weight)
-        gradient, metrics = jax.grad(loss, has_aux=True)(
+        gradient, metrics = jax.grad(loss_fn, has_aux=True)(
             params, policy, segments, smoothing, dropout_key, "data", parts
         )
         return jax.lax.psum((gradient, metrics), "data")
@@ -107,14 +99,8 @@ def make_train_steps(
     """
     schedule = make_schedule(config.optimizer, config.train.train_timesteps)
     has_dropout = uses_dropout(config.model)
-    gradient_of = make_gradient(
-        policy,
-        config.optimizer.label_smoothing,
-        has_dropout,
-        mesh,
-        plan_parts(config, mesh),
-        other_weight=config.optimizer.uninformative_weight,
-    )
+    smoothing, parts = config.optimizer.label_smoothing, plan_parts(config, mesh)
+    gradient_of = make_gradient(policy, smoothing, has_dropout, mesh, parts)
     everywhere = sharding.replicated(mesh)
 
     def draw(key: jax.Array, dataset: Dataset) -> Segments:
