@@ -76,6 +76,10 @@ class NoiseConfig:
     # Whether the rates grow over the streams of a task, evenly, from none in the first to these
     # in the last: histories without noise show what to imitate, others how to recover.
     spread_random_actions: bool = False
+    # Random actions come in runs of so many steps on average, which are not imitated: they show
+    # how to go on from anywhere, to a student without noise. 0: singly, a part of the policy
+    # that is imitated.
+    random_run_length: Natural = 0
     # Share of the streams that are paid nothing at first, for longer in one than in the next, up
     # to the whole history: they show how to go on searching where a search was in vain. Where
     # rewards come in stages, one of them is not paid for the last stage, the next for the last

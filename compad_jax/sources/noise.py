@@ -1,10 +1,14 @@
 """How systematic sources depart from their best action, and when they are paid."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from compad_jax.config import NoiseConfig
+
+_OWN_KEY = 3  # `run_streams` splits the key into numbers 0 to 2.
 
 
 def mix_in_random_actions(best: jax.Array, random_rate: jax.Array) -> jax.Array:
@@ -29,12 +33,38 @@ def random_action_rates(config: NoiseConfig, num_streams: int, num_steps: int) -
     return rates[:, None] * jnp.broadcast_to(shares, num_streams)
 
 
+def draw_random_runs(key: jax.Array, rates: jax.Array, mean_length: int) -> jax.Array:
+    """Which steps act at random: bool [T, R], in runs of a geometric length, at these rates.
+
+    Rates are float [T, R], of all steps; the key is consumed. Runs do not join, so that single
+    steps (a mean length of 1) are at most every other one, and no rate exceeds L / (L + 1).
+    """
+    start = jnp.minimum(1.0, rates / (mean_length * jnp.maximum(1 - rates, 1e-6)))
+    go_on = 1 - 1 / mean_length
+
+    def step(is_random: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> Any:
+        number, start = inputs
+        is_random = number < jnp.where(is_random, go_on, start)
+        return is_random, is_random
+
+    numbers = jax.random.uniform(key, rates.shape)
+    return jax.lax.scan(step, jnp.zeros(rates.shape[1], bool), (numbers, start))[1]
+
+
 def noise_inputs(
-    config: NoiseConfig, num_streams: int, num_steps: int
+    config: NoiseConfig, num_streams: int, num_steps: int, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What `run_streams` hands to a noisy source: `random_action_rates` and `is_paid`, [T, R]."""
-    paid = jnp.asarray(is_paid(config, num_streams, num_steps))
-    return random_action_rates(config, num_streams, num_steps), paid
+    """What `run_streams` hands to a noisy source: rates of random actions and `is_paid`, [T, R].
+
+    The rates are `random_action_rates`. With `random_run_length` it is drawn which steps are
+    random, and all rates are 0 or 1: the policy is uniform there and has no noise elsewhere. The
+    key is that of the whole history, and goes to `run_streams` next.
+    """
+    rates = random_action_rates(config, num_streams, num_steps)
+    if config.random_run_length:
+        own_key = jax.random.fold_in(key, _OWN_KEY)
+        rates = draw_random_runs(own_key, rates, config.random_run_length).astype(jnp.float32)
+    return rates, jnp.asarray(is_paid(config, num_streams, num_steps))
 
 
 def is_paid(config: NoiseConfig, num_streams: int, num_steps: int) -> np.ndarray:

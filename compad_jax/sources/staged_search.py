@@ -101,7 +101,7 @@ def make_staged_search(
             paid=jnp.zeros(num_streams, jnp.int32),
             may_be=jnp.broadcast_to(first_belief, (num_streams, *first_belief.shape)),
         )
-        rates, is_paid = noise_inputs(config, num_streams, num_steps)
+        rates, is_paid = noise_inputs(config, num_streams, num_steps, key)
         inputs = rates, paid_stages(is_paid, num_stages)
         sizes = {"num_streams": num_streams, "num_steps": num_steps}
         return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
