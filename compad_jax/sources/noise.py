@@ -34,21 +34,23 @@ def random_action_rates(config: NoiseConfig, num_streams: int, num_steps: int) -
 
 
 def draw_random_runs(key: jax.Array, rates: jax.Array, mean_length: int) -> jax.Array:
-    """Which steps act at random: bool [T, R], in runs of a geometric length, at these rates.
+    """Draws which steps are random: bool [T, R], each at its rate, float [T, R].
 
-    Rates are float [T, R], of all steps; the key is consumed. Runs do not join, so that single
-    steps (a mean length of 1) are at most every other one, and no rate exceeds L / (L + 1).
+    They come in runs whose lengths are geometric; where a run ends, the next may begin. Rates that
+    change do so slowly against a run. The key is consumed.
     """
-    start = jnp.minimum(1.0, rates / (mean_length * jnp.maximum(1 - rates, 1e-6)))
     go_on = 1 - 1 / mean_length
+    # As many runs begin as end where this share of the steps is random.
+    begin = rates * (1 - go_on) / (1 - rates * go_on)
+    begin = begin.at[0].set(rates[0])
 
     def step(is_random: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> Any:
-        number, start = inputs
-        is_random = number < jnp.where(is_random, go_on, start)
+        number, begin = inputs
+        is_random = number < jnp.where(is_random, go_on + (1 - go_on) * begin, begin)
         return is_random, is_random
 
     numbers = jax.random.uniform(key, rates.shape)
-    return jax.lax.scan(step, jnp.zeros(rates.shape[1], bool), (numbers, start))[1]
+    return jax.lax.scan(step, jnp.zeros(rates.shape[1], bool), (numbers, begin))[1]
 
 
 def noise_inputs(
