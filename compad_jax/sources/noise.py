@@ -36,13 +36,12 @@ def random_action_rates(config: NoiseConfig, num_streams: int, num_steps: int) -
 def draw_random_runs(key: jax.Array, rates: jax.Array, mean_length: int) -> jax.Array:
     """Draws which steps are random: bool [T, R], each at its rate, float [T, R].
 
-    They come in runs whose lengths are geometric; where a run ends, the next may begin. Rates that
-    change do so slowly against a run. The key is consumed.
+    They come in runs whose lengths are geometric; where one ends, the next may begin. Rates may
+    not fall faster than runs end. The key is consumed.
     """
     go_on = 1 - 1 / mean_length
-    # As many runs begin as end where this share of the steps is random.
-    begin = rates * (1 - go_on) / (1 - rates * go_on)
-    begin = begin.at[0].set(rates[0])
+    still = go_on * jnp.concatenate([jnp.zeros_like(rates[:1]), rates[:-1]])  # Of a run before.
+    begin = (rates - still) / (1 - still)
 
     def step(is_random: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> Any:
         number, begin = inputs

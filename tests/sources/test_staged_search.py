@@ -124,6 +124,7 @@ def _place_of(env, obs):
         (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
         (DarkRoom(3, 6, "random"), StagedSearchConfig(late_reward_ratio=1.0), 90),
         (OneWay(), StagedSearchConfig(random_action_rate=0.3), 80),
+        (DarkGoals(3, 12), StagedSearchConfig(random_action_rate=0.5, random_run_length=3), 60),
         (DarkRoomPermuted(3, 9), StagedSearchConfig(random_action_rate=0.3), 60),
         (DarkRoomPermuted(4, 20, "random"), _QUIET, 60),
     ],
@@ -145,6 +146,8 @@ def test_policy_equals_the_oracle(env, config, num_steps):
             rate = config.random_action_rate * (1 - progress)
             rate += config.final_random_action_rate * progress
             rate *= r / 2 if config.spread_random_actions else 1
+            if config.random_run_length:  # Drawn in advance; tests of the noise hold the rates.
+                rate = float(np.ptp(history.log_probs[g, r, t]) == 0)
             expected = np.full(num_actions, rate / num_actions)
             if best is not None:
                 expected[best] += 1 - rate
