@@ -7,7 +7,6 @@ import numpy as np
 from compad_jax.config.checks import ConfigError
 from compad_jax.reports.tables import markdown_table
 from compad_jax.reports.wording import ACTING, Summary, final_of, percent, worst_of
-from experiments.collect_results import worst_task
 
 _ACTING = ("greedy", "sample")
 _NUM_BOOTSTRAP = 10_000
@@ -250,3 +249,13 @@ def _place(summaries: Sequence[Summary]) -> str:
         f"seeds, {first['num_episodes']} episodes, split seed {split}, mean optimum "
         f"{first['optimum_mean']:.2f}; commit {commits}; {machines}; jax {version}."
     )
+
+
+def worst_task(summary: Summary) -> Summary:
+    """The task with the lowest share of the optimum at the end, or return where none is known."""
+
+    def score(task: Summary) -> float:
+        share = task.get("final_fraction_of_optimum")
+        return task["mean_return"] if share is None else share
+
+    return summary["worst_task"] if "worst_task" in summary else min(summary["per_task"], key=score)

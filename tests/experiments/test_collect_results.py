@@ -68,7 +68,7 @@ def test_other_splits_are_left_out(run, tmp_path, summaries):
 
 def test_the_worst_task_without_an_optimum_has_the_lowest_return():
     tasks = [{"mean_return": value, "final_fraction_of_optimum": None} for value in (2.0, 1.0, 3.0)]
-    assert collect_results.worst_task({"per_task": tasks})["mean_return"] == 1.0
+    assert evaluation_tables.worst_task({"per_task": tasks})["mean_return"] == 1.0
 
 
 def test_the_command_writes_what_the_docs_read(run, tmp_path, monkeypatch, capsys):
@@ -83,3 +83,27 @@ def test_the_command_writes_what_the_docs_read(run, tmp_path, monkeypatch, capsy
 def test_a_run_without_an_evaluation_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no finished evaluation"):
         collect_results.collect([str(tmp_path)])
+
+
+def test_runs_are_renamed_and_others_kept(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def collect_into_file(*arguments):
+        monkeypatch.setattr(sys, "argv", ["collect_results", "mine", *arguments])
+        collect_results.main()
+        return [s["run"] for s in docs_tables.read_evaluations("results/mine")]
+
+    assert collect_into_file(f"first={run}") == ["first"] * 2
+    assert collect_into_file(run, "--keep") == ["first"] * 2 + ["small"] * 2
+    assert collect_into_file(f"first={run}", "--keep") == ["small"] * 2 + ["first"] * 2
+    assert collect_into_file(run) == ["small"] * 2
+
+
+def test_nothing_can_be_kept_of_no_file(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["collect_results", "mine", run, "--keep"])
+    with pytest.raises(SystemExit) as exit_info:
+        collect_results.main()
+    assert exit_info.value.code == 2
+    assert "results/mine/*.json: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
