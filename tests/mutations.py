@@ -210,6 +210,27 @@ MUTATIONS = (
         ("tests/histories/test_sampler.py", "tests/histories/test_dataset.py"),
     ),
     Mutation(
+        "runs of random actions are imitated",
+        "compad_jax/sources/noise.py",
+        "if config.random_run_length:",
+        "if False:",
+        ("tests/sources/test_noise.py",),
+    ),
+    Mutation(
+        "actions follow from where random runs are",
+        "compad_jax/sources/noise.py",
+        "own_key = jax.random.fold_in(key, _OWN_KEY)",
+        "own_key = jax.random.split(key, 3)[1]",
+        ("tests/sources/test_noise.py",),
+    ),
+    Mutation(
+        "random runs are rarer than their rate",
+        "compad_jax/sources/noise.py",
+        "begin = (rates - still) / (1 - still)",
+        "begin = rates - still",
+        ("tests/sources/test_noise.py",),
+    ),
+    Mutation(
         "a store of other code is accepted",
         "compad_jax/histories/store.py",
         "manifest.origin.program == origin.program",
