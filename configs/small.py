@@ -12,9 +12,11 @@ def get_config():
     config = default_config()
     config.source.num_steps = 320
     # Histories without noise show the best way to act, those with it how to recover, and those
-    # that are paid late how to go on searching.
+    # that are paid late how to go on searching. Nobody imitates the noise.
     config.source.mbie_eb.spread_random_actions = True
-    config.source.mbie_eb.random_action_rate = 0.2
+    config.source.mbie_eb.random_action_rate = 0.4
+    config.source.mbie_eb.final_random_action_rate = 0.1
+    config.source.mbie_eb.random_run_length = 1
     config.source.mbie_eb.late_reward_ratio = 0.1
     config.model.tf_n_layer = 2
     config.model.encoder_n_layer = 1
