@@ -56,7 +56,9 @@ def collect(runs: list[str], split: str = "held_out") -> list[Summary]:
 def _name_and_directory(run: str) -> tuple[str, str]:
     """What a run is called, and where it is: from DIRECTORY or NAME=DIRECTORY."""
     name, is_named, directory = run.partition("=")
-    return (name, directory) if is_named else (os.path.basename(os.path.normpath(run)), run)
+    if is_named and not os.path.isdir(run):  # Names of directories may have a "=", too.
+        return name, directory
+    return os.path.basename(os.path.normpath(run)), run
 
 
 def join(kept: list[Summary], collected: list[Summary]) -> list[Summary]:

@@ -99,6 +99,13 @@ def test_runs_are_renamed_and_others_kept(run, tmp_path, monkeypatch):
     assert collect_into_file(run) == ["small"] * 2
 
 
+def test_a_directory_may_have_an_equals_sign_in_its_name(run):
+    changed = f"{run},optimizer.lr=0.1"
+    Path(run).rename(changed)
+    assert collect_results.collect([changed])[0]["run"] == "small,optimizer.lr=0.1"
+    assert collect_results.collect([f"slow={changed}"])[0]["run"] == "slow"
+
+
 def test_nothing_can_be_kept_of_no_file(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["collect_results", "mine", run, "--keep"])
