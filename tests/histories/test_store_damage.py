@@ -7,6 +7,7 @@ import pytest
 
 from compad_jax.config.checks import ConfigError
 from compad_jax.histories import store, store_manifest, store_writer
+from tests.damage import rewrite
 from tests.histories.stored import (
     DTYPES,
     ORIGIN,
@@ -24,13 +25,6 @@ def directory(tmp_path):
     return write(tmp_path)
 
 
-def _rewrite(path, change):
-    with open(path, "rb") as file:
-        content = bytearray(file.read())
-    with open(path, "wb") as file:
-        file.write(change(content))
-
-
 def _flip(position):
     def change(content):
         content[int(position * (len(content) - 1))] ^= 0b100
@@ -42,10 +36,10 @@ def _flip(position):
 def test_flipped_bits_never_change_what_is_read(directory):
     path = file_of(directory, task=0)
     for position in np.linspace(0, 1, 60):
-        _rewrite(path, _flip(position))
+        rewrite(path, _flip(position))
         with pytest.raises(ConfigError, match=f"{directory}/records: is damaged; "):
             store.read_store(directory, ORIGIN)
-        _rewrite(path, _flip(position))
+        rewrite(path, _flip(position))
     store.read_store(directory, ORIGIN)
 
 
@@ -60,11 +54,11 @@ def test_silently_exchanged_data_are_detected(directory, tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda d: _rewrite(file_of(d, task=0), lambda content: content[: len(content) // 2]),
-        lambda d: _rewrite(file_of(d, task=0), lambda content: b""),
+        lambda d: rewrite(file_of(d, task=0), lambda content: content[: len(content) // 2]),
+        lambda d: rewrite(file_of(d, task=0), lambda content: b""),
         lambda d: os.remove(file_of(d, task=0)),
         lambda d: os.remove(os.path.join(d, "records", "zarr.json")),
-        lambda d: _rewrite(os.path.join(d, "records", "zarr.json"), lambda content: b"{"),
+        lambda d: rewrite(os.path.join(d, "records", "zarr.json"), lambda content: b"{"),
     ],
     ids=["truncated", "emptied", "removed", "no metadata", "bad metadata"],
 )
@@ -78,7 +72,7 @@ def test_damage_to_a_single_history_is_never_read(directory):
     """A flipped bit in each part of a file spoils the history that it belongs to, or the file."""
     opened, path, detected = store.Store(directory, ORIGIN), file_of(directory, task=0), []
     for position in np.linspace(0, 1, 60):
-        _rewrite(path, _flip(position))
+        rewrite(path, _flip(position))
         damaged = []
         for stream in range(4):
             place = np.array([0]), np.array([stream])
@@ -87,7 +81,7 @@ def test_damage_to_a_single_history_is_never_read(directory):
             except ConfigError as error:
                 assert str(error).startswith(f"{directory}/records: is damaged; ")
                 damaged.append(stream)
-        _rewrite(path, _flip(position))
+        rewrite(path, _flip(position))
         detected.append(tuple(damaged))
     assert set(detected) == {(0,), (1,), (2,), (3,), (0, 1, 2, 3)}
 
@@ -104,7 +98,7 @@ def test_a_folder_without_a_whole_manifest_is_no_store(directory, content):
     if content is None:
         os.remove(path)
     else:
-        _rewrite(path, lambda _: content)
+        rewrite(path, lambda _: content)
     with pytest.raises(ConfigError, match="is not a store of histories") as error:
         store.read_store(directory, ORIGIN)
     assert directory in str(error.value)
@@ -175,7 +169,7 @@ def test_a_manifest_of_no_histories_is_refused(directory, changes, message):
 
 def test_an_array_that_the_manifest_does_not_list_is_missed(directory):
     path = os.path.join(directory, "manifest.json")
-    _rewrite(path, lambda content: content.replace(b'"reward"', b'"payment"'))
+    rewrite(path, lambda content: content.replace(b'"reward"', b'"payment"'))
     with pytest.raises(ConfigError, match="payment, reward: missing or unknown"):
         store.read_store(directory, ORIGIN)
 

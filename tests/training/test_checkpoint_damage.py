@@ -15,6 +15,7 @@ import pytest
 
 from compad_jax.config.checks import ConfigError
 from compad_jax.training.checkpoints import Checkpoints, SavedSteps
+from tests.damage import rewrite
 from tests.training.saved import (
     kept,
     latest,
@@ -51,24 +52,17 @@ def _largest_file(directory):
     return max(files, key=os.path.getsize)
 
 
-def _rewrite(path, change):
-    with open(path, "rb") as file:
-        content = bytearray(file.read())
-    with open(path, "wb") as file:
-        file.write(change(content))
-
-
 def _flip_a_byte(directory):
     def flip(content):
         content[len(content) // 2] ^= 0xFF
         return content
 
-    _rewrite(_largest_file(os.path.join(directory, "params")), flip)
+    rewrite(_largest_file(os.path.join(directory, "params")), flip)
 
 
 def _truncate(directory):
     path = _largest_file(os.path.join(directory, "params"))
-    _rewrite(path, lambda content: content[: len(content) // 2])
+    rewrite(path, lambda content: content[: len(content) // 2])
 
 
 def _empty(directory):
@@ -109,7 +103,7 @@ def test_exchanged_arrays_are_found_by_the_checksum(copy, caplog):
 
 def test_a_damaged_optimiser_state_counts_too(copy):
     rest = os.path.join(step_directory(copy, 3), "rest")
-    _rewrite(_largest_file(rest), lambda content: content[: len(content) // 2])
+    rewrite(_largest_file(rest), lambda content: content[: len(content) // 2])
     assert latest(copy)[0] == 2
     assert restored_step(copy, "latest") == 3  # Its parameters are whole.
 
@@ -156,7 +150,7 @@ _BAD = [b"", b"\xff\xfe", b"3", b"[]", b"{}", b'{"score": "x", "params": 1}', b'
 
 @pytest.mark.parametrize("content", _BAD)
 def test_a_bad_checksum_file_is_damage(copy, caplog, content):
-    _rewrite(os.path.join(step_directory(copy, 3), "checksum", "metadata"), lambda _: content)
+    rewrite(os.path.join(step_directory(copy, 3), "checksum", "metadata"), lambda _: content)
     assert latest(copy)[0] == 2
     assert "checkpoint 3 is damaged" in caplog.text
 
@@ -164,14 +158,14 @@ def test_a_bad_checksum_file_is_damage(copy, caplog, content):
 @pytest.mark.parametrize("layout", [b"[]", b'{"params": 3}', b"null"])
 def test_a_bad_layout_is_damage(copy, layout):
     path = os.path.join(step_directory(copy, 3), "checksum", "metadata")
-    _rewrite(path, lambda x: x[: x.index(b'"layout"')] + b'"layout": ' + layout + b"}")
+    rewrite(path, lambda x: x[: x.index(b'"layout"')] + b'"layout": ' + layout + b"}")
     assert latest(copy)[0] == 2
 
 
 @pytest.mark.parametrize("content", _BAD)
 def test_a_bad_score_counts_as_not_measured(copy, content):
     path = os.path.join(step_directory(copy, 1), "metrics", "metrics")
-    _rewrite(path, lambda _: content)
+    rewrite(path, lambda _: content)
     with SavedSteps(copy) as saved:
         assert saved.restore_params(state(0)[0], "best")[0] == 2
     assert restored_step(copy, "best") == 2
