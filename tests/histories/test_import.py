@@ -12,16 +12,6 @@ from tests.histories import foreign
 from tests.histories.imported import CONFIG, ENV, expected_of, read_imported, require_all_steps
 
 
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "histories.hdf5")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "store")
-
-
 def test_a_file_by_task_without_dones_and_final_states(path, store, capsys):
     """As most public collectors write it; the environment knows how episodes ended."""
     foreign.write_by_task(path)

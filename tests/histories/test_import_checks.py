@@ -12,16 +12,6 @@ from tests.histories import foreign
 from tests.histories.imported import CONFIG, expected_of, require_all_steps
 
 
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "histories.hdf5")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "store")
-
-
 def _put(name, where, value, dtype=None):
     """A change of the group of task 2."""
 

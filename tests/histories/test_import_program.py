@@ -11,16 +11,6 @@ from compad_jax.histories import import_hdf5
 from tests.histories import foreign
 
 
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "histories.hdf5")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "store")
-
-
 def test_the_program(path, store):
     """In a process of its own: what it prints are settings to train with."""
     foreign.write_by_task(path, with_final=True)

@@ -21,7 +21,6 @@ from tests.training.saved import (
     latest,
     restored_step,
     save,
-    save_three_steps,
     state,
     step_directory,
 )
@@ -34,17 +33,6 @@ def _no_late_warnings():
     """Orbax drops coroutines of the other arrays when one is damaged; they warn when freed."""
     yield
     gc.collect()
-
-
-@pytest.fixture(scope="module")
-def three_steps(tmp_path_factory):
-    return save_three_steps(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture
-def copy(three_steps, tmp_path):
-    """The run of three steps, to be damaged."""
-    return shutil.copytree(three_steps, str(tmp_path / "run"))
 
 
 def _largest_file(directory):

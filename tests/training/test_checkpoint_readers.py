@@ -9,18 +9,7 @@ import pytest
 
 from compad_jax.config.checks import ConfigError
 from compad_jax.training.checkpoints import SavedSteps
-from tests.training.saved import latest, save_three_steps, state, step_directory
-
-
-@pytest.fixture(scope="module")
-def three_steps(tmp_path_factory):
-    return save_three_steps(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture
-def copy(three_steps, tmp_path):
-    """The run of three steps, to be changed."""
-    return shutil.copytree(three_steps, str(tmp_path / "run"))
+from tests.training.saved import latest, state, step_directory
 
 
 @pytest.fixture

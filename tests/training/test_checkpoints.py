@@ -9,7 +9,7 @@ import pytest
 from compad_jax.config.checks import ConfigError
 from compad_jax.training.checkpoints import Checkpoints, SavedSteps
 from compad_jax.training.made_of import MadeOf
-from tests.training.saved import kept, latest, restored_step, save, save_three_steps, state
+from tests.training.saved import kept, latest, restored_step, save, state
 
 _NAN = math.nan
 _MADE_OF = MadeOf("c0ffee", 8, {"jax": "1", "numpy": "2"})
@@ -18,11 +18,6 @@ _MADE_OF = MadeOf("c0ffee", 8, {"jax": "1", "numpy": "2"})
 @pytest.fixture
 def workdir(tmp_path):
     return str(tmp_path / "run")
-
-
-@pytest.fixture(scope="module")
-def three_steps(tmp_path_factory):
-    return save_three_steps(tmp_path_factory.mktemp("runs"))
 
 
 def test_round_trip(three_steps):
