@@ -102,6 +102,11 @@ class MbieEbConfig(NoiseConfig):
 class StagedSearchConfig(NoiseConfig):
     """Search of a known map for places that pay, one after the other."""
 
+    # Share of the episodes in which it searches on when nothing is left to earn, as for one
+    # reward more; in the others it acts at random there. Neither is imitated, but a student does
+    # the former, and must have seen that it is no reason to forget.
+    idle_search_ratio: Ratio = 0.0
+
 
 @dataclasses.dataclass(frozen=True)
 class UcbConfig:

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 
 
-def taken_log_probs(log_probs: jax.Array, distracted: jax.Array) -> jax.Array:
-    """The policy behind an action: the source's own, or uniform where the environment drew it.
+def taken_log_probs(log_probs: jax.Array, says_nothing: jax.Array) -> jax.Array:
+    """The policy to imitate: the source's own, or uniform where its action says nothing.
 
-    (float [..., A], bool [...]) -> float [..., A]; see `envs.protocol.TimeStep` for `distracted`.
+    (float [..., A], bool [...]) -> float [..., A]. An action says nothing where the environment
+    drew it (see `envs.protocol.TimeStep` for `distracted`), or where any was as good.
     """
     uniform = -jnp.log(log_probs.shape[-1])
-    return jnp.where(distracted[..., None], uniform, log_probs)
+    return jnp.where(says_nothing[..., None], uniform, log_probs)
 
 
 def draw_action(noise: jax.Array, log_probs: jax.Array) -> jax.Array:

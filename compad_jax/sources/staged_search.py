@@ -2,8 +2,9 @@
 
 It knows the map and not where rewards lie. In each stage of an episode, which a reward ends, it
 goes to the place that paid in this stage before; while that is unknown, to the nearest place that
-it has not entered yet in this stage, in any episode. With nothing left to earn it acts at random.
-A learner that has entered every place in a stage and was never paid there searches anew.
+it has not entered yet in this stage, in any episode. A learner that has entered every place in a
+stage and was never paid there searches anew. With nothing left to earn any action is as good as
+another, and none is to be imitated: it acts at random, or searches on (`idle_search_ratio`).
 
 Where the task decides which action is which move, the learner finds out: it takes an action for
 the best move that it may be, and rules out the moves that would have led elsewhere.
@@ -24,16 +25,25 @@ from compad_jax.sources.streams import run_streams
 from compad_jax.types import History
 
 _UNKNOWN = -1
+_IDLE_KEY = 4  # `run_streams` splits the key into numbers 0 to 2; the noise has number 3.
 
 
 class _Knowledge(NamedTuple):
-    """What R independent learners know; a stage that never ends is the only one."""
+    """What R independent learners know; a stage that never ends is the only one.
+
+    Otherwise the last of the stages is never paid: nothing is left to earn. What was visited in
+    it is forgotten with the episode.
+    """
 
     visited: jax.Array  # bool [R, stages, places], since the search of the stage began.
     payer: jax.Array  # int [R, stages], the place that pays, or _UNKNOWN.
-    stage: jax.Array  # int [R], rewards of this episode; from `stages` on nothing is left.
+    stage: jax.Array  # int [R], rewards of this episode.
     paid: jax.Array  # int [R], the first stages, so many, whose rewards count in this episode.
+    searches_on: jax.Array  # bool [R], in the last stage of this episode.
     may_be: jax.Array  # bool [R, A, moves], which move each action may be.
+
+
+_Inputs = tuple[jax.Array, jax.Array, jax.Array]  # Rates of random actions, and the two above.
 
 
 def make_staged_search(
@@ -48,15 +58,15 @@ def make_staged_search(
         raise ConfigError("source.name='staged_search': needs an environment with a map")
     next_places = jnp.asarray(env.next_places())
     steps_to_enter = jnp.asarray(_steps_to_enter(env.next_places()))  # [places, moves, places]
-    endless, num_stages = env.num_stages is None, env.num_stages or 1
+    endless, num_paid = env.num_stages is None, env.num_stages or 1
+    num_stages = num_paid + (not endless)
     num_places, num_actions = steps_to_enter.shape[0], steps_to_enter.shape[1]
+    is_last = jnp.arange(num_stages) >= num_paid
     place_of = jax.vmap(env.place)
     are_permuted = getattr(env, "moves_are_permuted", False)
     first_belief = jnp.eye(num_actions, dtype=bool) | are_permuted
 
-    def policy_fn(
-        known: _Knowledge, episode: protocol.EpisodeState, inputs: tuple[jax.Array, jax.Array]
-    ) -> jax.Array:
+    def policy_fn(known: _Knowledge, episode: protocol.EpisodeState, inputs: _Inputs) -> jax.Array:
         here = jax.nn.one_hot(known.stage, num_stages, dtype=bool)  # [R, stages]
         visited = (known.visited & here[..., None]).any(1)
         payer = jnp.where(here, known.payer, _UNKNOWN).max(1)[:, None]
@@ -65,18 +75,22 @@ def make_staged_search(
         nearest = jnp.where(wanted[:, None], distance, num_places + 1).min(-1)
         hoped = jnp.where(known.may_be, nearest[:, None], num_places + 2).min(-1)  # [R, A]
         best = jax.nn.one_hot(hoped.argmin(-1), num_actions)
-        log_probs = mix_in_random_actions(best, inputs[0])
-        done = known.stage >= num_stages
-        return jnp.where(done[:, None], -jnp.log(float(num_actions)), log_probs)
+        acts_at_random = is_idle(known) & ~known.searches_on
+        return mix_in_random_actions(best, jnp.where(acts_at_random, 1.0, inputs[0]))
+
+    def is_idle(known: _Knowledge) -> jax.Array:
+        return known.stage >= num_paid
 
     def learn_fn(
         known: _Knowledge,
         episode: protocol.EpisodeState,
         timestep: protocol.TimeStep,
-        inputs: tuple[jax.Array, jax.Array],
+        inputs: _Inputs,
     ) -> tuple[_Knowledge, jax.Array]:
         # From the start of an episode on, lest the second reward of one be taken for its first.
-        paid = jnp.where(episode.time == 0, inputs[1], known.paid)
+        is_new = episode.time == 0
+        paid = jnp.where(is_new, inputs[1], known.paid)
+        searches_on = jnp.where(is_new, inputs[2], known.searches_on)
         reward = jnp.where(known.stage < paid, timestep.reward, 0.0)
         earned = (reward > 0)[:, None]
         place = place_of(timestep.next_env_state)
@@ -91,7 +105,9 @@ def make_staged_search(
         stage = jnp.where(timestep.done, 0, stage)
         led_there = next_places[place_of(episode.env_state)] == place[:, None]  # [R, moves]
         may_be = rule_out(known.may_be, timestep.action, led_there)
-        return _Knowledge(visited & ~in_vain[..., None], payer, stage, paid, may_be), reward
+        lost = in_vain | (timestep.done[:, None] & is_last)
+        visited &= ~lost[..., None]
+        return _Knowledge(visited, payer, stage, paid, searches_on, may_be), reward
 
     def learn(key: jax.Array, task: Any) -> History:
         known = _Knowledge(
@@ -99,12 +115,15 @@ def make_staged_search(
             payer=jnp.full((num_streams, num_stages), _UNKNOWN),
             stage=jnp.zeros(num_streams, jnp.int32),
             paid=jnp.zeros(num_streams, jnp.int32),
+            searches_on=jnp.zeros(num_streams, bool),
             may_be=jnp.broadcast_to(first_belief, (num_streams, *first_belief.shape)),
         )
         rates, is_paid = noise_inputs(config, num_streams, num_steps, key)
-        inputs = rates, paid_stages(is_paid, num_stages)
-        sizes = {"num_streams": num_streams, "num_steps": num_steps}
-        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
+        idle_key = jax.random.fold_in(key, _IDLE_KEY)
+        searches_on = jax.random.bernoulli(idle_key, config.idle_search_ratio, rates.shape)
+        inputs = rates, paid_stages(is_paid, num_paid), searches_on
+        shape = num_streams, num_steps
+        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, shape, is_idle)
 
     return learn
 

@@ -14,6 +14,8 @@ from compad_jax.types import History, Transition
 PolicyFn = Callable[[Any, protocol.EpisodeState, Any], jax.Array]
 # (what they know, where they stood, the time step, inputs) -> (what they know now, reward [R])
 LearnFn = Callable[[Any, protocol.EpisodeState, protocol.TimeStep, Any], tuple[Any, jax.Array]]
+# what they know -> where no action is better than another, and none is to be imitated: bool [R]
+IdleFn = Callable[[Any], jax.Array]
 
 
 def run_streams(
@@ -24,9 +26,8 @@ def run_streams(
     learn_fn: LearnFn,
     knowledge: Any,
     inputs: Any,
-    *,
-    num_streams: int,
-    num_steps: int,
+    shape: tuple[int, int],
+    is_idle: IdleFn | None = None,
 ) -> History:
     """Lets R learners act in one task, each learning from every step of its own.
 
@@ -38,12 +39,13 @@ def run_streams(
         learn_fn: what they learn; the reward that it returns, as the learner sees it, is recorded.
         knowledge: what they know at first, any pytree.
         inputs: of each step, any pytree [T, ...].
-        num_streams: R.
-        num_steps: T.
+        shape: streams and steps, R and T.
+        is_idle: where the policy is recorded as uniform, whatever it is; None: nowhere.
 
     Returns:
         Histories [R, T].
     """
+    num_streams, num_steps = shape
     reset_key, noise_key, key = jax.random.split(key, 3)
     reset_keys = jax.random.split(reset_key, num_streams)
     episode, obs = jax.vmap(lambda k: protocol.reset(env, k, task))(reset_keys)
@@ -54,9 +56,12 @@ def run_streams(
         log_probs = policy_fn(knowledge, episode, inputs)
         action = draw_action(noise, log_probs)
         timestep = step(jax.random.split(key, num_streams), episode, action)
+        says_nothing = timestep.distracted
+        if is_idle is not None:
+            says_nothing |= is_idle(knowledge)
         knowledge, reward = learn_fn(knowledge, episode, timestep, inputs)
         transition = Transition(obs, timestep.action, reward, timestep.next_obs, timestep.done)
-        history = History(transition, taken_log_probs(log_probs, timestep.distracted))
+        history = History(transition, taken_log_probs(log_probs, says_nothing))
         return (knowledge, timestep.state, timestep.obs), history
 
     noise = jax.random.uniform(noise_key, (num_steps, num_streams))

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.timeout(120)
 
 _QUIET = StagedSearchConfig(random_action_rate=0.0, final_random_action_rate=0.0)
 
+_SEARCHING_ON = dataclasses.replace(_QUIET, idle_search_ratio=1.0)
+
 
 def _learn(env, config, tasks, num_streams, num_steps, seed=0):
     """Histories [G, R, T] as NumPy arrays."""
@@ -53,9 +55,7 @@ class OracleLearner:
         return distances
 
     def best(self, place):
-        """The action without noise, or None where there is nothing left to earn."""
-        if self.stage == self.num_stages:
-            return None
+        """The action without noise; with nothing left to earn, that of a search."""
         targets = {self.payer[self.stage]} if self.stage in self.payer else None
         lengths = []
         for after in self.next_places[place]:
@@ -83,6 +83,7 @@ class OracleLearner:
             self.visited[stage] = set()
         if done:
             self.stage = 0
+            self.visited.pop(self.num_stages, None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +120,7 @@ def _place_of(env, obs):
     ("env", "config", "num_steps"),
     [
         (DarkGoals(3, 12), _QUIET, 120),
+        (DarkGoals(3, 40), _SEARCHING_ON, 200),
         (DarkGoals(2, 5, "random"), StagedSearchConfig(random_action_rate=0.5), 60),
         (DarkGoals(3, 9, "corner"), StagedSearchConfig(late_reward_ratio=0.7), 150),
         (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
@@ -148,17 +150,18 @@ def test_policy_equals_the_oracle(env, config, num_steps):
             rate *= r / 2 if config.spread_random_actions else 1
             if config.random_run_length:  # Drawn in advance; tests of the noise hold the rates.
                 rate = float(np.ptp(history.log_probs[g, r, t]) == 0)
+            is_idle = learner.stage == env.num_stages
+            rate = 1 if is_idle else rate
             expected = np.full(num_actions, rate / num_actions)
-            if best is not None:
-                expected[best] += 1 - rate
-            else:
-                expected[:] = 1 / num_actions
+            expected[best] += 1 - rate
             where = f"task {g}, stream {r}, step {t}"
             policy = np.exp(history.log_probs[g, r, t])
             np.testing.assert_allclose(policy, expected, rtol=1e-4, atol=1e-7, err_msg=where)
             place = int(_place_of(env, next_obs[g, r, t]))
             learner.learn(before, action[g, r, t], place, reward[g, r, t], done[g, r, t])
-            kinds.add(best is None)
+            if is_idle and config == _SEARCHING_ON:
+                assert action[g, r, t] == best, where
+            kinds.add(is_idle)
     assert False in kinds
     assert (True in kinds) == (env.num_stages is not None)
 
@@ -185,6 +188,18 @@ def test_finds_key_and_door_and_acts_uniformly_afterwards():
     policy = history.log_probs[:, 0].reshape(len(tasks), 10, 30, 5)
     uniform = (policy == -np.log(np.float32(5))).all(-1)
     np.testing.assert_array_equal(uniform, earned == 2)
+
+
+def test_searches_on_in_so_many_episodes():
+    """Which ones is drawn; there it sweeps the room, and elsewhere it enters few places."""
+    env, config = DarkGoals(4, 60), dataclasses.replace(_QUIET, idle_search_ratio=0.3)
+    steps = _learn(env, config, tasks_of(env)[::4], 4, 600).transition
+    earned = steps.reward.reshape(-1, 60).cumsum(-1)
+    places = _place_of(env, steps.next_obs).reshape(-1, 60)
+    after = [p[e == 2][1:17] for p, e in zip(places, earned, strict=True)]
+    is_search = [len(set(p)) > 13 for p in after if len(p) == 16]
+    assert len(is_search) > 500
+    assert abs(np.mean(is_search) - 0.3) < 0.05
 
 
 def test_finds_out_what_permuted_actions_do():
