@@ -210,6 +210,27 @@ MUTATIONS = (
         ("tests/histories/test_sampler.py", "tests/histories/test_dataset.py"),
     ),
     Mutation(
+        "searching on is imitated",
+        "compad_jax/sources/streams.py",
+        "says_nothing |= is_idle(knowledge)",
+        "says_nothing |= is_idle(knowledge) & False",
+        ("tests/sources/test_staged_search.py",),
+    ),
+    Mutation(
+        "whether to search on is drawn at every step",
+        "compad_jax/sources/staged_search.py",
+        "searches_on = jnp.where(is_new, inputs[2], known.searches_on)",
+        "searches_on = inputs[2]",
+        ("tests/sources/test_staged_search.py",),
+    ),
+    Mutation(
+        "searching on goes on in the next episode",
+        "compad_jax/sources/staged_search.py",
+        "lost = in_vain | (timestep.done[:, None] & is_last)",
+        "lost = in_vain",
+        ("tests/sources/test_staged_search.py",),
+    ),
+    Mutation(
         "runs of random actions are imitated",
         "compad_jax/sources/noise.py",
         "if config.random_run_length:",
