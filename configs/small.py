@@ -25,8 +25,8 @@ def get_config():
     config.optimizer.lr = 12e-3
     config.optimizer.weight_decay = 1.0
     config.optimizer.num_warmup_steps = 50
-    config.train.train_timesteps = 450
+    config.train.train_timesteps = 600
     config.train.log_every = 50
-    config.train.eval_every = 150
-    config.train.checkpoint_every = 150
+    config.train.eval_every = 300
+    config.train.checkpoint_every = 100
     return config

@@ -28,6 +28,8 @@ from compad_jax.models.policy import DropoutKey, Params, Policy, apply_method
 from compad_jax.models.unroll import Unrolled, dropout_keys, segments_first
 from compad_jax.types import Segments
 
+_FEW_COMPRESSIONS = 4  # So many are compiled one by one.
+
 # Logits [..., A] and actions [...] to a loss of each token, [...].
 TokenLoss = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -135,7 +137,9 @@ def _write_all(
         memory = apply_method(policy, params, "write", *args, dropout=write_key)
         return memory, memory
 
-    _, later = jax.lax.scan(step, first, segments)
+    # A loop stores all that its gradient needs anew, which costs more than a short one saves.
+    is_short = len(segments[0]) <= _FEW_COMPRESSIONS
+    _, later = jax.lax.scan(step, first, segments, unroll=is_short)
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
 
 
