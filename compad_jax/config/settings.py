@@ -106,9 +106,6 @@ class StagedSearchConfig(NoiseConfig):
     # reward more; in the others it acts at random there. Neither is imitated, but a student does
     # the former, and must have seen that it is no reason to forget.
     idle_search_ratio: Ratio = 0.0
-    # Share of the streams that are paid no more for a while in the middle, as those that are paid
-    # late are at first: they show how to search again for what was known.
-    pause_ratio: Ratio = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

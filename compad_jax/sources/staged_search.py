@@ -3,8 +3,7 @@
 It knows the map and not where rewards lie. In each stage of an episode, which a reward ends, it
 goes to the place that paid in this stage before; while that is unknown, to the nearest place that
 it has not entered yet in this stage, in any episode. A learner that has entered every place in a
-stage and was never paid there searches anew, and so does one that is paid no more where it was
-paid before. With nothing left to earn any action is as good as
+stage and was never paid there searches anew. With nothing left to earn any action is as good as
 another, and none is to be imitated: it acts at random, or searches on (`idle_search_ratio`).
 
 Where the task decides which action is which move, the learner finds out: it takes an action for
@@ -98,11 +97,10 @@ def make_staged_search(
         here = jax.nn.one_hot(known.stage, num_stages, dtype=bool)
         entered = place[:, None] == jnp.arange(num_places)
         visited = known.visited | (here[..., None] & entered[:, None])
-        in_vain = here & ~earned & (known.payer == place[:, None])
-        payer = jnp.where(here & earned, place[:, None], jnp.where(in_vain, _UNKNOWN, known.payer))
+        payer = jnp.where(here & earned, place[:, None], known.payer)
         within_reach = steps_to_enter[place].min(1) <= num_places
         left = (within_reach[:, None] & ~visited).any(-1)
-        in_vain |= here & ~left & (payer == _UNKNOWN)
+        in_vain = here & ~left & (payer == _UNKNOWN)
         stage = known.stage if endless else known.stage + earned[:, 0]
         stage = jnp.where(timestep.done, 0, stage)
         led_there = next_places[place_of(episode.env_state)] == place[:, None]  # [R, moves]
@@ -121,7 +119,6 @@ def make_staged_search(
             may_be=jnp.broadcast_to(first_belief, (num_streams, *first_belief.shape)),
         )
         rates, is_paid = noise_inputs(config, num_streams, num_steps, key)
-        is_paid &= ~pauses(config.pause_ratio, num_streams, num_steps)
         idle_key = jax.random.fold_in(key, _IDLE_KEY)
         searches_on = jax.random.bernoulli(idle_key, config.idle_search_ratio, rates.shape)
         inputs = rates, paid_stages(is_paid, num_paid), searches_on
@@ -134,23 +131,11 @@ def make_staged_search(
 def paid_stages(is_paid: jax.Array, num_stages: int) -> jax.Array:
     """How many stages are paid, the first ones: bool [T, R] -> int [T, R].
 
-    In its unpaid time, the first of the streams that have any is paid for all stages but the last,
-    the next one for one stage less, and so on: a search in vain is shown in every stage.
+    In its unpaid time, the first of the streams that are paid late is paid for all stages but the
+    last, the next one for one stage less, and so on: a search in vain is shown in every stage.
     """
-    place = jnp.cumsum((~is_paid).any(0)) - 1  # Of a stream among those with unpaid time.
+    place = jnp.cumsum(~is_paid[0]) - 1  # Of a stream among those that are paid late.
     return jnp.where(is_paid, num_stages, (num_stages - 1 - place) % num_stages)
-
-
-def pauses(ratio: float, num_streams: int, num_steps: int) -> np.ndarray:
-    """When a share of the streams is paid no more for a quarter of its time, bool [T, R].
-
-    They stand at equal distances, the first stream among them; their pauses begin evenly in the
-    second and third quarter of the history.
-    """
-    pausing = np.diff(np.ceil(np.arange(num_streams + 1) * ratio)) > 0
-    start = 0.25 + 0.5 * (np.cumsum(pausing) - 1) / max(1, pausing.sum())
-    time = np.arange(num_steps)[:, None] / num_steps
-    return pausing & (time >= start) & (time < start + 0.25)
 
 
 def rule_out(may_be: jax.Array, action: jax.Array, led_there: jax.Array) -> jax.Array:

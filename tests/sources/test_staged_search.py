@@ -75,9 +75,6 @@ class OracleLearner:
             if n not in sure:
                 moves -= set(sure.values())
         self.visited[stage].add(place)
-        if not reward and self.payer.get(stage) == place:
-            del self.payer[stage]
-            self.visited[stage] = set()
         if reward:
             self.payer[stage] = place
             self.stage += self.num_stages is not None
@@ -124,7 +121,6 @@ def _place_of(env, obs):
     [
         (DarkGoals(3, 12), _QUIET, 120),
         (DarkGoals(3, 40), _SEARCHING_ON, 200),
-        (DarkGoals(3, 12), StagedSearchConfig(pause_ratio=0.7, late_reward_ratio=0.5), 240),
         (DarkGoals(2, 5, "random"), StagedSearchConfig(random_action_rate=0.5), 60),
         (DarkGoals(3, 9, "corner"), StagedSearchConfig(late_reward_ratio=0.7), 150),
         (DarkRoom(4, 7), StagedSearchConfig(spread_random_actions=True), 80),
@@ -246,26 +242,6 @@ def test_paid_stages_by_hand():
     found = staged_search.paid_stages(is_paid, 3)
     np.testing.assert_array_equal(found, [[3, 2, 1, 0], [3, 2, 3, 0]])
     np.testing.assert_array_equal(staged_search.paid_stages(is_paid, 1), is_paid)
-
-
-def test_a_pause_is_a_search_in_vain_for_what_was_known():
-    """Of two streams one loses its doors and the other all; both find them again afterwards."""
-    env, config = DarkGoals(3, 20), dataclasses.replace(_QUIET, pause_ratio=1.0)
-    steps = _learn(env, config, tasks_of(env), 2, 800).transition
-    earned = steps.reward.reshape(81, 2, 40, 20).sum(-1)
-    np.testing.assert_array_equal(earned[:, 0, 10:20], 1)
-    np.testing.assert_array_equal(earned[:, 1, 20:30], 0)
-    for known in (earned[:, 0, 5:10], earned[:, 0, 25:], earned[:, 1, 5:20], earned[:, 1, 35:]):
-        np.testing.assert_array_equal(known, 2)
-    places = _place_of(env, steps.next_obs).reshape(81, 2, 40, 20)
-    assert all(len(np.unique(x)) == 9 for x in places[:, 1, 20:30].reshape(81, -1))
-
-
-def test_pauses_by_hand():
-    found = staged_search.pauses(0.5, 4, 8).astype(int).T
-    expected = [[0, 0, 1, 1, 0, 0, 0, 0], [0] * 8, [0, 0, 0, 0, 1, 1, 0, 0], [0] * 8]
-    np.testing.assert_array_equal(found, expected)
-    assert not staged_search.pauses(0.0, 4, 8).any()
 
 
 def test_a_search_in_vain_starts_over():
