@@ -18,7 +18,6 @@ def get_config():
     config.env.horizon = 100
     config.source.num_steps = 1600
     config.source.staged_search.late_reward_ratio = 0.5
-    config.source.staged_search.idle_search_ratio = 0.5
     config.optimizer.num_warmup_steps = 150
     config.train.train_batch_size = 12
     config.train.train_timesteps = 5500
