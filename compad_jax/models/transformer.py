@@ -115,8 +115,9 @@ def attend(
 def split_heads(x: jax.Array, parts: int, heads: int) -> list[jax.Array]:
     """[..., L, parts * H * K] -> `parts` arrays [..., H, L, K]."""
     # Cut before the heads are: of both orders, the gradient of this one takes a CPU less time.
-    each = (x.reshape(*x.shape[:-1], heads, -1) for x in jnp.split(x, parts, axis=-1))
-    return [jnp.swapaxes(x, -2, -3) for x in each]
+    each = jnp.split(x, parts, axis=-1)
+    shape = *x.shape[:-1], heads, x.shape[-1] // (parts * heads)
+    return [jnp.swapaxes(y.reshape(shape), -2, -3) for y in each]
 
 
 class Linear(nn.Dense):
