@@ -72,9 +72,9 @@ def make_mbie_eb(
 
         nothing = jnp.zeros((len(next_state), num_streams))
         inputs = noise_inputs(config, num_streams, num_steps, key)
-        shape = num_streams, num_steps
+        sizes: Any = {"num_streams": num_streams, "num_steps": num_steps}
         known = _Knowledge(nothing, nothing)
-        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, shape)
+        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
 
     return learn
 

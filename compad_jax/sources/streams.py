@@ -26,7 +26,9 @@ def run_streams(
     learn_fn: LearnFn,
     knowledge: Any,
     inputs: Any,
-    shape: tuple[int, int],
+    *,
+    num_streams: int,
+    num_steps: int,
     is_idle: IdleFn | None = None,
 ) -> History:
     """Lets R learners act in one task, each learning from every step of its own.
@@ -39,13 +41,13 @@ def run_streams(
         learn_fn: what they learn; the reward that it returns, as the learner sees it, is recorded.
         knowledge: what they know at first, any pytree.
         inputs: of each step, any pytree [T, ...].
-        shape: streams and steps, R and T.
+        num_streams: R.
+        num_steps: T.
         is_idle: where the policy is recorded as uniform, whatever it is; None: nowhere.
 
     Returns:
         Histories [R, T].
     """
-    num_streams, num_steps = shape
     reset_key, noise_key, key = jax.random.split(key, 3)
     reset_keys = jax.random.split(reset_key, num_streams)
     episode, obs = jax.vmap(lambda k: protocol.reset(env, k, task))(reset_keys)
