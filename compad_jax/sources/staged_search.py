@@ -122,8 +122,18 @@ def make_staged_search(
         idle_key = jax.random.fold_in(key, _IDLE_KEY)
         searches_on = jax.random.bernoulli(idle_key, config.idle_search_ratio, rates.shape)
         inputs = rates, paid_stages(is_paid, num_paid), searches_on
-        sizes: Any = {"num_streams": num_streams, "num_steps": num_steps, "is_idle": is_idle}
-        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
+        return run_streams(
+            env,
+            task,
+            key,
+            policy_fn,
+            learn_fn,
+            known,
+            inputs,
+            num_streams=num_streams,
+            num_steps=num_steps,
+            is_idle=is_idle,
+        )
 
     return learn
 
