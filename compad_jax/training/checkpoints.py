@@ -215,7 +215,7 @@ class Checkpoints(SavedSteps):
         Raises:
             OSError: it cannot be written, as on a full disk; the steps before are kept.
         """
-        if jax.process_count() == 1:
+        if processes.count() == 1:
             # From the host: of arrays on several devices Orbax cuts a piece for each to write,
             # which takes three times as long.
             params, rest = jax.device_get((params, rest))
