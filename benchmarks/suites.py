@@ -170,7 +170,7 @@ def _long(config: Config, scale: Scale) -> _Measurements:
 
 
 def _with_windows(config: Config, length: int) -> Config:
-    """The same training on a few whole histories of so many steps."""
+    """The same training on whole histories of so many steps."""
     segment = config.data.max_uncompressed_length
     names = (f"{end}_{kind}_length" for end in ("min", "max") for kind in _KINDS)
     return vary(
@@ -182,7 +182,6 @@ def _with_windows(config: Config, length: int) -> Config:
             **dict.fromkeys(names, segment),
         },
         model={"bptt_depth": 16},
-        train={"train_batch_size": 8},
     )
 
 
