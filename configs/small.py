@@ -2,7 +2,7 @@
 
     python train_main.py --config configs/small.py
 
-A minute or two on two CPU cores; what to expect is in results/small_vs_ad/comparison.md.
+About a minute on two CPU cores; what to expect is in results/small_vs_ad/comparison.md.
 """
 
 from compad_jax.config import default_config
@@ -18,7 +18,7 @@ def get_config():
     config.source.mbie_eb.final_random_action_rate = 0.1
     config.source.mbie_eb.random_run_length = 1
     config.source.mbie_eb.late_reward_ratio = 0.1
-    # Six latents, four heads and feed-forward layers of 256 earn no more, at half the speed.
+    # Six latents, four heads and feed-forward layers of 256 earn no more and take longer.
     config.model.tf_n_layer = 2
     config.model.tf_n_head = 2
     config.model.tf_dim_feedforward = 128
