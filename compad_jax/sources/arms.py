@@ -55,8 +55,17 @@ def make_bandit_source(
 
     def learn(key: jax.Array, task: Any) -> History:
         nothing = jnp.zeros((num_streams, num_arms))
-        sizes: Any = {"num_streams": num_streams, "num_steps": num_steps}
         tally = ArmTally(nothing, nothing)
-        return run_streams(env, task, key, policy_fn, learn_fn, tally, None, **sizes)
+        return run_streams(
+            env,
+            task,
+            key,
+            policy_fn,
+            learn_fn,
+            tally,
+            None,
+            num_streams=num_streams,
+            num_steps=num_steps,
+        )
 
     return learn

@@ -72,9 +72,18 @@ def make_mbie_eb(
 
         nothing = jnp.zeros((len(next_state), num_streams))
         inputs = noise_inputs(config, num_streams, num_steps, key)
-        sizes: Any = {"num_streams": num_streams, "num_steps": num_steps}
         known = _Knowledge(nothing, nothing)
-        return run_streams(env, task, key, policy_fn, learn_fn, known, inputs, **sizes)
+        return run_streams(
+            env,
+            task,
+            key,
+            policy_fn,
+            learn_fn,
+            known,
+            inputs,
+            num_streams=num_streams,
+            num_steps=num_steps,
+        )
 
     return learn
 

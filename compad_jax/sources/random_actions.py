@@ -34,7 +34,16 @@ def make_random_actions(config: SourceConfig, env: Env) -> Callable[[jax.Array, 
         return None, timestep.reward
 
     def act(key: jax.Array, task: Any) -> History:
-        sizes: Any = {"num_streams": config.num_streams, "num_steps": config.num_steps}
-        return run_streams(env, task, key, policy_fn, learn_fn, None, None, **sizes)
+        return run_streams(
+            env,
+            task,
+            key,
+            policy_fn,
+            learn_fn,
+            None,
+            None,
+            num_streams=config.num_streams,
+            num_steps=config.num_steps,
+        )
 
     return act

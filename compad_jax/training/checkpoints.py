@@ -215,10 +215,6 @@ class Checkpoints(SavedSteps):
         Raises:
             OSError: it cannot be written, as on a full disk; the steps before are kept.
         """
-        if processes.count() == 1:
-            # From the host: of arrays on several devices Orbax cuts a piece for each to write,
-            # which takes three times as long.
-            params, rest = jax.device_get((params, rest))
         description = describe({"params": params, "rest": rest})
         if made_of:
             description["made_of"] = made_of._asdict()

@@ -134,12 +134,15 @@ def _save(
     checkpoints: Checkpoints, step: int, state: TrainState, how_good: float, made_of: MadeOf
 ) -> None:
     """Saves a state that can be gone on from; raises if it diverged."""
-    params, others = state.params, _without_params(state)
+    parts = state.params, _without_params(state)
+    on_host = jax.device_get(parts)
     # Squared, as the next step will do: what then overflows is lost already.
     with np.errstate(over="ignore"):
-        squares = [np.square(x, dtype=np.float32) for x in jax.tree.leaves(jax.device_get(params))]
+        squares = [np.square(x, dtype=np.float32) for x in jax.tree.leaves(on_host[0])]
     require_finite(step, "a parameter", *squares)
-    require_finite(step, "the optimiser's state", *jax.tree.leaves(jax.device_get(others)))
+    require_finite(step, "the optimiser's state", *jax.tree.leaves(on_host[1]))
+    # Of arrays on several devices Orbax cuts a piece for each to write, which takes longer.
+    params, others = on_host if processes.count() == 1 else parts
     checkpoints.save(step, params, others, how_good, made_of)
 
 
